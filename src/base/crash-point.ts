@@ -1,0 +1,45 @@
+/**
+ * Named crash points. One stands between every two effects (a commit in whichever database, a file, a socket), so that a
+ * test can end the process with SIGKILL exactly there and see what the next command makes of it. `test/scenarios/crash`
+ * walks all of them; a name that is never passed, or passed but not listed, fails a test.
+ */
+export const crashPoints = [
+  'setup-after-register',
+  'setup-after-destination-objects',
+  'setup-after-initial-load',
+  'setup-after-activate',
+  'undo-after-destination',
+  'refresh-after-run-recorded',
+  'refresh-after-claim',
+  'refresh-before-outcome',
+  'load-after-idle-emptied',
+  'load-after-first-chunk',
+  'load-before-commit',
+  'load-after-commit',
+  'load-after-index',
+  'load-after-analyze',
+  'swap-before-commit',
+  'swap-after-commit',
+  'swap-after-post-script',
+  'swap-after-old-emptied',
+  'table-before-commit',
+  'table-after-commit',
+  'table-after-sequences',
+  'remove-after-mark',
+  'remove-after-destination',
+  'remove-after-control',
+] as const
+
+export type CrashPoint = (typeof crashPoints)[number]
+
+let armed: string | undefined
+
+/** Arms one crash point for this process. Only an entry point calls this, with `YARDMASTER_CRASH_AT`. */
+export function armCrashPoint(name: string | undefined): void {
+  armed = name
+}
+
+/** Ends the process with SIGKILL when this point is armed; otherwise does nothing. */
+export function crashPoint(name: CrashPoint): void {
+  if (armed === name) process.kill(process.pid, 'SIGKILL')
+}
