@@ -52,6 +52,15 @@ const entries = {
     meaning: 'The server refused the user or the password, or pg_hba.conf has no line for this connection.',
     remedy: 'Check user and password (`yardmaster database set NAME --url URL`) and the server’s pg_hba.conf.',
   },
+  database_missing: {
+    meaning: 'The server has no database of this name.',
+    remedy: 'Correct the name at the end of the URL, or create the database.',
+  },
+  tls_failed: {
+    meaning: 'The server’s certificate could not be verified, or it offers no TLS.',
+    remedy:
+      'Give the CA with sslrootcert=FILE; sslmode=disable switches encryption off (only in a network that you trust).',
+  },
   password_unprotected: {
     meaning: 'The server asked for the password in clear text or as MD5 over a connection without TLS.',
     remedy: 'Use SCRAM on the server, or sslmode=verify-full.',
@@ -86,7 +95,8 @@ const entries = {
     remedy: 'Run the command again when you want it done.',
   },
   sql_failed: {
-    meaning: 'PostgreSQL refused a statement for a reason that has no code of its own here; the SQLSTATE is in the message.',
+    meaning:
+      'PostgreSQL refused a statement for a reason that has no code of its own here; the SQLSTATE is in the message.',
     remedy: 'Read the message; https://www.postgresql.org/docs/current/errcodes-appendix.html explains the SQLSTATE.',
   },
   internal_error: {

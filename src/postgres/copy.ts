@@ -1,0 +1,203 @@
+import type pg from 'pg'
+import type { Session } from './connect.ts'
+import type { CopyFrameSink } from './copy-frames.ts'
+import type { Sql } from './sql.ts'
+import { wireOf } from './wire.ts'
+
+/** Counts what has gone through so far; read it at any time for progress. */
+export interface CopyCounter {
+  /** Rows sent, as the source's frames say (in binary one more a stream, for its end mark). */
+  rows: number
+  /** Payload bytes, without the protocol's headers. */
+  bytes: number
+}
+
+/** Bytes that may wait for a slow destination before the source is held. */
+const highWater = 1024 * 1024
+
+/**
+ * Passes `COPY … TO STDOUT` of one session on to `COPY … FROM STDIN` of another as bytes. Memory stays flat at any size:
+ * a slow destination pauses the source's socket. Both statements are over when this resolves; neither session's
+ * transaction is ended. Resolves to the destination's row count. Rejects with the `Failure` of the side that failed first.
+ */
+export async function copyThrough(
+  from: { session: Session; statement: Sql },
+  to: { session: Session; statement: Sql },
+  counter: CopyCounter = { rows: 0, bytes: 0 },
+): Promise<{ rows: number }> {
+  const input = new CopyIn(to.statement.text)
+  const inputDone = submit(to.session, input)
+  await Promise.race([input.ready, inputDone])
+  const relay = new Relay(from.session, to.session, counter)
+  const output = new CopyOut(from.statement.text, from.session, relay)
+  const outputDone = submit(from.session, output)
+  inputDone.catch(() => {
+    relay.discard()
+    from.session.cancel()
+  })
+  try {
+    await outputDone
+  } catch (failure) {
+    if (!relay.discarding) {
+      wireOf(to.session.connection).sendCopyFail('the source failed')
+      await inputDone.catch(() => undefined)
+      throw failure
+    }
+    await inputDone
+    throw failure
+  } finally {
+    relay.close()
+  }
+  if (!relay.discarding) wireOf(to.session.connection).endCopyFrom()
+  return { rows: (await inputDone).rows }
+}
+
+interface Outcome {
+  rows: number
+}
+
+/** What the driver asks of a query object of one's own. */
+abstract class CopyQuery {
+  readonly done: Promise<Outcome>
+  protected resolve: (outcome: Outcome) => void = () => undefined
+  protected reject: (error: unknown) => void = () => undefined
+  #rows = 0
+
+  constructor() {
+    this.done = new Promise<Outcome>((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+    })
+  }
+
+  abstract submit(connection: pg.Connection): void
+  handleError(error: unknown): void {
+    this.reject(error)
+  }
+  handleCommandComplete(message: { text: string }): void {
+    this.#rows = Number(/^COPY (\d+)$/.exec(message.text)?.[1] ?? 0)
+  }
+  handleReadyForQuery(): void {
+    this.resolve({ rows: this.#rows })
+  }
+  handleRowDescription(): void {}
+  handleDataRow(): void {}
+  handlePortalSuspended(): void {}
+  handleEmptyQuery(): void {}
+  handleCopyData(): void {}
+  handleCopyInResponse(): void {}
+}
+
+class CopyIn extends CopyQuery {
+  readonly ready: Promise<void>
+  readonly #text: string
+  #begin: () => void = () => undefined
+
+  constructor(text: string) {
+    super()
+    this.#text = text
+    this.ready = new Promise((resolve) => {
+      this.#begin = resolve
+    })
+  }
+
+  submit(connection: pg.Connection): void {
+    connection.query(this.#text)
+  }
+
+  override handleCopyInResponse(): void {
+    this.#begin()
+  }
+}
+
+class CopyOut extends CopyQuery {
+  readonly #text: string
+  readonly #session: Session
+  readonly #relay: Relay
+
+  constructor(text: string, session: Session, relay: Relay) {
+    super()
+    this.#text = text
+    this.#session = session
+    this.#relay = relay
+  }
+
+  /** By the extended protocol: a statement that somebody's condition is part of can never be two. */
+  submit(connection: pg.Connection): void {
+    this.#session.connection.filter.sink = this.#relay
+    const wire = wireOf(connection)
+    connection.stream.cork()
+    wire.parse({ text: this.#text })
+    wire.bind({})
+    wire.execute({})
+    wire.sync()
+    connection.stream.uncork()
+  }
+
+  override handleError(error: unknown): void {
+    this.#session.connection.filter.sink = undefined
+    super.handleError(error)
+  }
+
+  override handleReadyForQuery(): void {
+    this.#session.connection.filter.sink = undefined
+    super.handleReadyForQuery()
+  }
+}
+
+/** Writes the source's frames to the destination's socket, and holds the source while that is full. */
+class Relay implements CopyFrameSink {
+  discarding = false
+  readonly #source: Session
+  readonly #destination: Session
+  readonly #counter: CopyCounter
+  #held = false
+  readonly #release = () => this.#resume()
+
+  constructor(source: Session, destination: Session, counter: CopyCounter) {
+    this.#source = source
+    this.#destination = destination
+    this.#counter = counter
+    destination.connection.stream.on('drain', this.#release)
+  }
+
+  row(payloadBytes: number): void {
+    this.#counter.rows += 1
+    this.#counter.bytes += payloadBytes
+  }
+
+  frames(bytes: Buffer): void {
+    if (this.discarding) return
+    const { stream } = this.#destination.connection
+    if (!stream.write(bytes) && stream.writableLength > highWater && !this.#held) {
+      this.#held = true
+      this.#source.connection.stream.pause()
+    }
+  }
+
+  /** The destination failed: what still comes is thrown away, so that the source can end. */
+  discard(): void {
+    this.discarding = true
+    this.#resume()
+  }
+
+  close(): void {
+    this.#resume()
+    this.#destination.connection.stream.off('drain', this.#release)
+  }
+
+  #resume(): void {
+    if (!this.#held) return
+    this.#held = false
+    this.#source.connection.stream.resume()
+  }
+}
+
+async function submit(session: Session, query: CopyQuery): Promise<Outcome> {
+  session.client.query(query as unknown as pg.Submittable)
+  try {
+    return await query.done
+  } catch (error) {
+    throw session.failure(error)
+  }
+}
