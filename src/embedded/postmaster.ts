@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process'
+import { open, readlink, realpath, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Binaries } from './binaries.ts'
+import { readIfThere } from './data-directory.ts'
+import { processStart } from './process-start.ts'
+import { type Account, programEnvironment } from './program.ts'
+
+/** A running server, as `postmaster.pid` in its data directory tells of it. */
+export interface Postmaster {
+  pid: number
+  port: number
+  /** `ready` once it accepts connections; `starting` also for as long as it recovers from a crash. */
+  status: string
+}
+
+export type StopMode = 'smart' | 'fast' | 'immediate'
+
+const stopSignals = { smart: 'SIGTERM', fast: 'SIGINT', immediate: 'SIGQUIT' } as const
+const pollMs = 15
+
+/** The server that runs in `data`; undefined when none does, also when a killed one left its file behind. */
+export async function findPostmaster(data: string): Promise<Postmaster | undefined> {
+  const lines = (await readIfThere(join(data, 'postmaster.pid')))?.split('\n')
+  const pid = Number(lines?.[0])
+  if (lines === undefined || !(pid > 0) || !(await isPostmaster(pid, data))) return undefined
+  return { pid, port: Number(lines[3]), status: lines[7]?.trim() ?? '' }
+}
+
+/** A process id is used again, above all after the machine was restarted; a postmaster works in its data directory. */
+async function isPostmaster(pid: number, data: string): Promise<boolean> {
+  if (processStart(pid) === undefined) return false
+  if (process.platform !== 'linux') return true
+  try {
+    return (await readlink(`/proc/${pid}/cwd`)) === (await realpath(data))
+  } catch (error) {
+    // Another user's process: it cannot be told, so it is taken for the server, and the login decides.
+    return (error as NodeJS.ErrnoException).code === 'EACCES'
+  }
+}
+
+/**
+ * Removes what a killed server left when its process id now belongs to somebody else: PostgreSQL itself would refuse to
+ * start. Only under the mutex and only when `findPostmaster` found none.
+ */
+export async function removeStalePidFile(data: string): Promise<boolean> {
+  const file = join(data, 'postmaster.pid')
+  const found = (await readIfThere(file)) !== undefined
+  if (found && process.platform === 'linux') await rm(file, { force: true })
+  return found
+}
+
+/** Why a server ended before it was ready: its exit code or signal. */
+export interface EarlyEnd {
+  ended: string
+}
+
+/**
+ * Starts a server and waits until it is ready. It has a session of its own, so that neither the end of this process nor
+ * Ctrl-C on its terminal reaches it, and writes to `log` only. Listens on 127.0.0.1, on no other address or socket.
+ */
+export async function launch(
+  options: { binaries: Binaries; account: Account | undefined; data: string; log: string; port: number },
+  deadline: number,
+  signal?: AbortSignal,
+): Promise<Postmaster | EarlyEnd> {
+  const log = await open(options.log, 'a', 0o600)
+  const settings = { listen_addresses: '127.0.0.1', port: String(options.port), unix_socket_directories: '' }
+  const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  const child = spawn(join(options.binaries.directory, 'bin', 'postgres'), ['-D', options.data, ...args], {
+    ...options.account,
+    cwd: '/',
+    env: programEnvironment,
+    detached: true,
+    stdio: ['ignore', log.fd, log.fd],
+  })
+  let end: EarlyEnd | undefined
+  child.once('error', (error) => {
+    end = { ended: error.message }
+  })
+  child.once('exit', (code, name) => {
+    end = { ended: name ?? `exit code ${code}` }
+  })
+  child.unref()
+  try {
+    while (end === undefined) {
+      const running = await findPostmaster(options.data)
+      if (running?.pid === child.pid && running?.status === 'ready') return running
+      signal?.throwIfAborted()
+      if (Date.now() > deadline) throw new Error('the deadline of the start has passed')
+      await delay(pollMs)
+    }
+    return end
+  } catch (error) {
+    child.kill('SIGQUIT')
+    throw error
+  } finally {
+    await log.close()
+  }
+}
+
+/**
+ * Stops a server and waits until its process is gone. One that has not stopped after `limitMs` (a replication client that
+ * takes nothing any more can hold up a fast stop for ever) is stopped at once; its next start recovers.
+ */
+export async function stopPostmaster(postmaster: Postmaster, mode: StopMode, limitMs = 60_000): Promise<void> {
+  const start = processStart(postmaster.pid)
+  if (start === undefined) return
+  let deadline = Date.now() + limitMs
+  signalProcess(postmaster.pid, stopSignals[mode])
+  while (processStart(postmaster.pid) === start) {
+    if (Date.now() > deadline) {
+      signalProcess(postmaster.pid, 'SIGQUIT')
+      deadline = Number.POSITIVE_INFINITY
+    }
+    await delay(pollMs)
+  }
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+/** A free port of 127.0.0.1: `wanted` when that is free, else undefined; without `wanted`, any. */
+export function freePort(wanted = 0): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(undefined))
+    server.listen({ host: '127.0.0.1', port: wanted, exclusive: true }, () => {
+      const address = server.address()
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : undefined))
+    })
+  })
+}
