@@ -104,6 +104,11 @@ const entries = {
     remedy:
       'Set it in the environment of this process, or correct the reference: yardmaster database set NAME --url URL.',
   },
+  // Tables
+  table_unknown: {
+    meaning: 'The database has no table or view of this name.',
+    remedy: 'Check schema, name and case; quote odd names as in SQL: \'public."Odd.Name"\'.',
+  },
   // Rights and resources
   permission_denied: {
     meaning: 'The role lacks a right that this work needs.',

@@ -53,8 +53,12 @@ export function parseConnectionUrl(text: string): ConnectionParts {
 /** The URL without its password: for people, logs and views. */
 export function displayUrl(parts: ConnectionParts): string {
   const host = parts.host.includes(':') ? `[${parts.host}]` : encodeURIComponent(parts.host)
-  const ssl = parts.sslMode === defaultSslMode(parts.host) ? '' : `?sslmode=${parts.sslMode}`
-  return `postgresql://${encodeURIComponent(parts.user)}@${host}:${parts.port}/${encodeURIComponent(parts.database)}${ssl}`
+  const parameters = [
+    parts.sslMode === defaultSslMode(parts.host) ? '' : `sslmode=${parts.sslMode}`,
+    parts.sslRootCert === undefined ? '' : `sslrootcert=${encodeURIComponent(parts.sslRootCert)}`,
+  ].filter((parameter) => parameter !== '')
+  const query = parameters.length === 0 ? '' : `?${parameters.join('&')}`
+  return `postgresql://${encodeURIComponent(parts.user)}@${host}:${parts.port}/${encodeURIComponent(parts.database)}${query}`
 }
 
 /** True for addresses that never leave the machine: nobody can listen in. */

@@ -1,0 +1,163 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { Failure } from '../base/failure.ts'
+import { connect, type Session, type SessionOptions } from '../postgres/connect.ts'
+import { type ConnectionParts, displayUrl, parseConnectionUrl } from '../postgres/connection-url.ts'
+import { printable } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import type { Control } from './control.ts'
+
+/** A registered database as views show it: without its password. */
+export interface ManagedDatabase {
+  readonly id: string
+  readonly name: string
+  readonly tags: string[]
+  /** Without password, or a reference: `env:NAME`, `file:PATH`. */
+  readonly url: string
+  readonly has_stored_password: boolean
+  readonly version: number
+}
+
+/** Reads what a reference points to. An entry point hands it in, so that nothing below reads the environment. */
+export type Environment = (name: string) => string | undefined
+
+export async function listDatabases(control: Control): Promise<ManagedDatabase[]> {
+  return control.session.query<ManagedDatabase>(
+    sql`select id, name, tags, url, has_stored_password, version from yardmaster.databases order by name`,
+  )
+}
+
+/** Throws `database_unknown`, with the nearest names. */
+export async function getDatabase(control: Control, name: string): Promise<ManagedDatabase> {
+  const all = await listDatabases(control)
+  const found = all.find((database) => database.name === name)
+  if (found) return found
+  const known = all.map((database) => database.name)
+  throw new Failure('database_unknown', {
+    message: `There is no database '${printable(name)}'${known.length > 0 ? `; registered are ${known.join(', ')}` : ''}.`,
+    object: printable(name),
+    remedy: `Register it: yardmaster database add ${printable(name)} postgresql://user@host:5432/database`,
+  })
+}
+
+/** Registers a database. The URL's password is encrypted before it leaves this process. */
+export async function addDatabase(
+  control: Control,
+  name: string,
+  url: string,
+  tags: readonly string[],
+): Promise<ManagedDatabase> {
+  if (!/^[a-z0-9][a-z0-9_.-]{0,62}$/.test(name)) {
+    throw new Failure('name_invalid', {
+      message: `'${printable(name)}' cannot be the name of a registered database.`,
+      object: printable(name),
+      remedy: 'Use lower-case letters, digits, dot, dash and underscore, at most 63, for example: dwh',
+    })
+  }
+  const known = (await listDatabases(control)).some((database) => database.name === name)
+  if (known) {
+    throw new Failure('database_exists', { message: `A database '${name}' is registered already.`, object: name })
+  }
+  const stored = storeUrl(control, url)
+  await control.session.query(sql`
+    select yardmaster.add_database(${name}, ${stored.url}, ${[...tags]}::text[],
+      ${stored.secretId}::uuid, ${stored.keyId}::text, ${stored.ciphertext}::bytea)`)
+  return getDatabase(control, name)
+}
+
+/** Changes URL or tags. A new URL without a password leaves none stored: no password moves to another host. */
+export async function alterDatabase(
+  control: Control,
+  name: string,
+  changes: { url?: string | undefined; tags?: readonly string[] | undefined },
+): Promise<ManagedDatabase> {
+  await getDatabase(control, name)
+  const stored = changes.url === undefined ? undefined : storeUrl(control, changes.url)
+  await control.session.query(sql`
+    select yardmaster.alter_database(${name}, ${stored?.url ?? null}::text, ${changes.tags ? [...changes.tags] : null}::text[],
+      ${stored?.secretId ?? null}::uuid, ${stored?.keyId ?? null}::text, ${stored?.ciphertext ?? null}::bytea)`)
+  return getDatabase(control, name)
+}
+
+/** Forgets a database that nothing uses. Throws `database_unknown`, `database_in_use`. */
+export async function removeDatabase(control: Control, name: string): Promise<void> {
+  await getDatabase(control, name)
+  try {
+    await control.session.query(sql`select yardmaster.remove_database(${name})`)
+  } catch (error) {
+    const failure = control.session.failure(error)
+    if (failure.sqlstate !== 'YM002') throw failure
+    throw new Failure('database_in_use', { message: failure.message.replace(/ \(SQLSTATE .*$/s, ''), object: name })
+  }
+}
+
+/** Host, user, password and the rest, with references followed and the stored password opened. */
+export async function connectionParts(
+  control: Control,
+  name: string,
+  environment: Environment,
+): Promise<ConnectionParts> {
+  const row = await control.session.first<{
+    url: string
+    secret_id: string | null
+    key_id: string
+    ciphertext: Buffer
+  }>(sql`
+    select d.url, d.secret_id, s.key_id, s.ciphertext
+    from yardmaster.managed_database d left join yardmaster.secret s on s.id = d.secret_id where d.name = ${name}`)
+  if (!row) {
+    await getDatabase(control, name)
+    throw new Failure('database_unknown', { message: `There is no database '${printable(name)}'.`, object: name })
+  }
+  const parts = parseConnectionUrl(followReference(row.url, name, environment))
+  if (row.secret_id === null) return parts
+  return { ...parts, password: control.key.decrypt(row.ciphertext, row.secret_id, row.key_id, name) }
+}
+
+/** Opens a session on a registered database; failures name it. */
+export async function connectDatabase(
+  control: Control,
+  name: string,
+  environment: Environment,
+  options: Omit<SessionOptions, 'object'>,
+): Promise<Session> {
+  return connect(await connectionParts(control, name, environment), { ...options, object: name })
+}
+
+function storeUrl(control: Control, url: string) {
+  if (/^(env|file):/.test(url)) {
+    if (/^env:YARDMASTER_/.test(url)) {
+      throw new Failure('url_invalid', {
+        message: `${printable(url)} refers to one of Yardmaster's own settings.`,
+        remedy: 'Give the variable another name.',
+      })
+    }
+    return { url, secretId: null, keyId: null, ciphertext: null }
+  }
+  const parts = parseConnectionUrl(url)
+  const plain =
+    displayUrl(parts) +
+    (parts.sslRootCert === undefined
+      ? ''
+      : `${/\?/.test(displayUrl(parts)) ? '&' : '?'}sslrootcert=${encodeURIComponent(parts.sslRootCert)}`)
+  if (parts.password === undefined) return { url: plain, secretId: null, keyId: null, ciphertext: null }
+  const secretId = randomUUID()
+  return { url: plain, secretId, keyId: control.key.id, ciphertext: control.key.encrypt(parts.password, secretId) }
+}
+
+function followReference(url: string, name: string, environment: Environment): string {
+  const match = /^(env|file):(.*)$/s.exec(url)
+  if (!match) return url
+  const [, kind, target = ''] = match
+  try {
+    const found = kind === 'env' ? environment(target) : readFileSync(target, 'utf8').trim()
+    if (found !== undefined && found !== '') return found
+  } catch (error) {
+    throw new Failure('reference_unreadable', {
+      message: `${url}: ${(error as Error).message}`,
+      object: name,
+      cause: error,
+    })
+  }
+  throw new Failure('reference_unreadable', { message: `${url} is empty or not set in this process.`, object: name })
+}
