@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { EmbeddedServer } from '../../src/embedded/embedded-server.ts'
@@ -54,6 +54,7 @@ export async function removeDeadRuns(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const [pid, start] = name.startsWith(prefix) ? name.slice(prefix.length).split('-') : []
     if (pid === undefined || start === undefined || processStart(Number(pid)) === start) continue
+    if ((await stat(join(tmpdir(), name))).uid !== process.getuid?.()) continue
     await removeRunDirectory(join(tmpdir(), name)).catch((error) => console.warn(`left behind: ${name}: ${error}`))
   }
 }
