@@ -1,29 +1,15 @@
-import { chown, readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { Failure } from '../base/failure.ts'
 import type { Service } from '../base/service.ts'
 import { findBinaries, runnableBinaries } from './binaries.ts'
-import {
-  asFailure,
-  type DataDirectory,
-  diskFull,
-  makeDirectory,
-  prepareData,
-  readIfThere,
-  writeDurably,
-} from './data-directory.ts'
+import { makeDirectory, prepareData } from './data-directory.ts'
+import { readIfThere } from './durable-file.ts'
+import { asFailure, portInUse, startFailed } from './embedded-failure.ts'
+import { launch } from './launch.ts'
 import { withMutex } from './mutex.ts'
-import {
-  findPostmaster,
-  freePort,
-  launch,
-  type Postmaster,
-  removeStalePidFile,
-  type StopMode,
-  stopPostmaster,
-} from './postmaster.ts'
+import { findPostmaster, type Postmaster, type StopMode, stopPostmaster } from './postmaster.ts'
 import { serverAccount } from './server-account.ts'
 
 export interface EmbeddedOptions {
@@ -40,9 +26,6 @@ export interface EmbeddedOptions {
   /** How long a start may take, recovery from a crash included. Default 300 000. */
   startTimeoutMs?: number | undefined
 }
-
-/** How long processes of a killed server may keep its shared memory, in which time no other one starts. */
-const orphansMs = 15_000
 
 /**
  * A PostgreSQL server from an npm package, for the demo, the tests and a first control database: on this machine only,
@@ -91,20 +74,14 @@ export class EmbeddedServer implements Service {
     const sync = this.#options.settings?.fsync !== 'off'
     const kept = await prepareData(this.directory, this.#user, { binaries, account, sync })
     const deadline = Date.now() + (this.#options.startTimeoutMs ?? 300_000)
-    let running = await findPostmaster(kept.data)
-    while (running !== undefined && running.status !== 'ready' && Date.now() < deadline) {
-      signal?.throwIfAborted()
-      await delay(20)
-      running = await findPostmaster(kept.data)
-    }
-    if (running === undefined) {
-      await this.#writeSettings(kept, account)
-      running = await this.#launch(kept, { binaries, account, deadline }, signal)
-    } else if (this.#options.port !== undefined && running.port !== this.#options.port) {
+    const running =
+      (await this.#settled(deadline, signal)) ??
+      (await launch({ ...this.#options, ...kept, binaries, account, deadline }, signal))
+    if (this.#options.port !== undefined && running.port !== this.#options.port) {
       throw portInUse(this.#options.port, `the server of ${this.directory} already listens on ${running.port}`)
     }
     this.#running = { ...running, password: kept.password, majorVersion: binaries.major }
-    await this.#requireLogin()
+    await this.#requireLogin(deadline)
   }
 
   /** `stop`, for who is inside `exclusively` already. */
@@ -138,78 +115,46 @@ export class EmbeddedServer implements Service {
     return this.#running
   }
 
-  async #writeSettings(kept: DataDirectory, account: { uid: number; gid: number } | undefined): Promise<void> {
-    const settings = { timezone: 'UTC', log_timezone: 'UTC', ...this.#options.settings }
-    const lines = Object.entries(settings).map(([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`)
-    const file = join(kept.data, 'yardmaster.conf')
-    await writeFile(file, lines.join(''), { mode: 0o600 })
-    if (account !== undefined) await chown(file, account.uid, account.gid)
-  }
-
-  /** Tries again while a port that was free is taken from us, and while processes of a killed server are still there. */
-  async #launch(
-    kept: DataDirectory,
-    how: Omit<Parameters<typeof launch>[0], 'data' | 'log' | 'port'> & { deadline: number },
-    signal?: AbortSignal,
-  ): Promise<Postmaster> {
-    const log = join(this.directory, 'server.log')
-    const crashed = await removeStalePidFile(kept.data)
-    const patience = Date.now() + (crashed ? orphansMs : 0)
-    for (let attempt = 1; ; attempt++) {
-      const port = await this.#choosePort()
-      const started = await launch({ ...how, data: kept.data, log, port }, how.deadline, signal)
-      if (!('ended' in started)) {
-        await writeDurably(join(this.directory, 'port'), String(port))
-        return started
-      }
-      const taken = (await freePort(port)) === undefined
-      if (taken && this.#options.port !== undefined) throw portInUse(port, 'another program listens on it')
-      if (!(taken && attempt < 10) && Date.now() > patience) throw await startFailed(this.directory, log, started.ended)
-      await delay(200, undefined, { signal })
+  /** The server that runs, once it has recovered; undefined when there is none, or none any more once it has stopped. */
+  async #settled(deadline: number, signal?: AbortSignal): Promise<Postmaster | undefined> {
+    for (;;) {
+      const running = await findPostmaster(join(this.directory, 'data'))
+      if (running === undefined || running.status === 'ready') return running
+      signal?.throwIfAborted()
+      if (Date.now() > deadline) throw await startFailed(this.directory, `process ${running.pid}: ${running.status}`)
+      await delay(20)
     }
   }
 
-  /** The port used last comes first, so that URLs which somebody wrote down stay right. */
-  async #choosePort(): Promise<number> {
-    const wanted = this.#options.port ?? Number(await readIfThere(join(this.directory, 'port')))
-    const port = wanted > 0 ? await freePort(wanted) : undefined
-    if (port === undefined && this.#options.port !== undefined) throw portInUse(wanted, 'another program listens on it')
-    const any = port ?? (await freePort())
-    if (any === undefined) throw portInUse(0, '127.0.0.1 has no free port')
-    return any
+  /** A server that does not know our password is somebody else's. */
+  async #requireLogin(deadline: number): Promise<void> {
+    for (;;) {
+      const error = await this.#login()
+      const state = error?.code ?? ''
+      if (error === undefined) return
+      if (state.startsWith('28')) {
+        throw new Failure('embedded_directory_foreign', {
+          message: `The server that runs in ${this.directory} (process ${this.pid}, port ${this.port}) does not let us in as ${this.#user}: ${error.message}`,
+          object: this.directory,
+          cause: error,
+        })
+      }
+      // 57P03: a crashed backend made it recover just now.
+      if (state !== '57P03' || Date.now() > deadline) throw await startFailed(this.directory, error.message)
+      await delay(50)
+    }
   }
 
-  /** A server that does not know our password is somebody else's. */
-  async #requireLogin(): Promise<void> {
+  async #login(): Promise<(Error & { code?: string }) | undefined> {
     const client = new pg.Client({ connectionString: this.url(), connectionTimeoutMillis: 30_000 })
     client.on('error', () => {})
     try {
       await client.connect()
-    } catch (cause) {
-      throw new Failure('embedded_directory_foreign', {
-        message: `The server that runs in ${this.directory} (process ${this.pid}, port ${this.port}) does not let us in as ${this.#user}: ${(cause as Error).message}`,
-        object: this.directory,
-        cause,
-      })
+      return undefined
+    } catch (error) {
+      return error as Error
     } finally {
       await client.end().catch(() => {})
     }
   }
-}
-
-function portInUse(port: number, why: string): Failure {
-  return new Failure('embedded_port_in_use', {
-    message: `The embedded PostgreSQL cannot listen on 127.0.0.1:${port}: ${why}.`,
-    object: `127.0.0.1:${port}`,
-  })
-}
-
-async function startFailed(directory: string, log: string, ended: string): Promise<Failure> {
-  const tail = (await readFile(log, 'utf8').catch(() => '')).trimEnd().split('\n').slice(-6).join('\n')
-  if (tail.includes('No space left on device')) return diskFull(directory, tail)
-  return new Failure('embedded_start_failed', {
-    message: `The embedded PostgreSQL in ${directory} did not come up (${ended}). The last lines of its log:\n${tail}`,
-    object: directory,
-    remedy: `Read ${log}.`,
-  })
 }

@@ -30,7 +30,7 @@ export async function withMutex<T>(directory: string, work: () => Promise<T>, si
       }
     }
     if (Date.now() > deadline) throw busy(directory, others[0]?.pid)
-    await delay(10 + Math.random() * 40, undefined, { signal })
+    await delay(10 + Math.random() * 40)
   }
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Binaries } from './binaries.ts'
-import { readIfThere } from './data-directory.ts'
+import { readIfThere } from './durable-file.ts'
 import { processStart } from './process-start.ts'
 import { type Account, programEnvironment } from './program.ts'
 
@@ -52,22 +52,30 @@ export async function removeStalePidFile(data: string): Promise<boolean> {
   return found
 }
 
-/** Why a server ended before it was ready: its exit code or signal. */
+/** Why a server ended before it was ready. */
 export interface EarlyEnd {
   ended: string
 }
 
 /**
- * Starts a server and waits until it is ready. It has a session of its own, so that neither the end of this process nor
+ * Starts a server and waits until it is ready; otherwise leaves nothing running. It has a session of its own, so that neither the end of this process nor
  * Ctrl-C on its terminal reaches it, and writes to `log` only. Listens on 127.0.0.1, on no other address or socket.
  */
-export async function launch(
-  options: { binaries: Binaries; account: Account | undefined; data: string; log: string; port: number },
+export async function launchPostmaster(
+  options: {
+    binaries: Binaries
+    account: Account | undefined
+    data: string
+    config: string
+    log: string
+    port: number
+  },
   deadline: number,
   signal?: AbortSignal,
 ): Promise<Postmaster | EarlyEnd> {
   const log = await open(options.log, 'a', 0o600)
-  const settings = { listen_addresses: '127.0.0.1', port: String(options.port), unix_socket_directories: '' }
+  const address = { listen_addresses: '127.0.0.1', port: String(options.port), unix_socket_directories: '' }
+  const settings = { config_file: options.config, ...address }
   const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   const child = spawn(join(options.binaries.directory, 'bin', 'postgres'), ['-D', options.data, ...args], {
     ...options.account,
@@ -76,27 +84,26 @@ export async function launch(
     detached: true,
     stdio: ['ignore', log.fd, log.fd],
   })
-  let end: EarlyEnd | undefined
-  child.once('error', (error) => {
-    end = { ended: error.message }
-  })
-  child.once('exit', (code, name) => {
-    end = { ended: name ?? `exit code ${code}` }
-  })
+  const end = { reason: undefined as string | undefined }
+  child.once('error', ({ message }) => Object.assign(end, { reason: message }))
+  child.once('exit', (code, name) => Object.assign(end, { reason: name ?? `exit code ${code}` }))
   child.unref()
+  let ready: Postmaster | undefined
   try {
-    while (end === undefined) {
+    while (end.reason === undefined) {
       const running = await findPostmaster(options.data)
-      if (running?.pid === child.pid && running?.status === 'ready') return running
+      if (running?.pid === child.pid && running?.status === 'ready') {
+        ready = running
+        return running
+      }
       signal?.throwIfAborted()
-      if (Date.now() > deadline) throw new Error('the deadline of the start has passed')
+      if (Date.now() > deadline) return { ended: 'not ready in time' }
       await delay(pollMs)
     }
-    return end
-  } catch (error) {
-    child.kill('SIGQUIT')
-    throw error
+    return { ended: end.reason }
   } finally {
+    if (ready === undefined) child.kill('SIGQUIT')
+    while (ready === undefined && end.reason === undefined) await delay(pollMs)
     await log.close()
   }
 }

@@ -11,6 +11,8 @@ export interface CliOptions {
   /** Its abort ends the process with SIGTERM. */
   signal?: AbortSignal
   cwd?: string
+  /** Runs under this account; only root can. */
+  account?: { uid: number; gid: number }
   /** After this it is killed. Default 60 000. */
   deadlineMs?: number
 }
@@ -31,6 +33,8 @@ export interface RunningCli {
   stdout(): string
   stderr(): string
   write(text: string): void
+  /** Ends the process's input. */
+  end(): void
   /** Resolves when `pattern` is in stdout or stderr; rejects when the process ends or `timeoutMs` (30 000) pass first. */
   waitForOutput(pattern: RegExp, timeoutMs?: number): Promise<RegExpMatchArray>
   /** Sends a signal (default SIGTERM) and resolves when the process is gone. */
@@ -58,7 +62,11 @@ export function startCli(args: string[], options: CliOptions = {}): RunningCli {
 
 /** The same for any script: `args` are Node's. */
 export function startNode(args: string[], options: CliOptions = {}): RunningCli {
-  const child = spawn(process.execPath, args, { cwd: options.cwd ?? process.cwd(), env: environment(options.env) })
+  const child = spawn(process.execPath, args, {
+    ...options.account,
+    cwd: options.cwd ?? process.cwd(),
+    env: environment(options.env),
+  })
   killAtEnd(child)
   const output = new Output(child)
   // A process that has ended already reads nothing any more; that is no error of the test.
@@ -71,6 +79,7 @@ export function startNode(args: string[], options: CliOptions = {}): RunningCli 
     stdout: () => output.stdout,
     stderr: () => output.stderr,
     write: (text) => void child.stdin.write(text),
+    end: () => void child.stdin.end(),
     waitForOutput: (pattern, timeoutMs = 30_000) => output.waitFor(pattern, timeoutMs),
     kill: (signal = 'SIGTERM') => {
       child.kill(signal)
