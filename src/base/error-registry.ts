@@ -109,6 +109,88 @@ const entries = {
     meaning: 'The database has no table or view of this name.',
     remedy: 'Check schema, name and case; quote odd names as in SQL: \'public."Odd.Name"\'.',
   },
+  filter_empty: {
+    meaning: 'The column filter names no column.',
+    remedy: 'Name the columns: --columns id,name; or leave the filter out to copy all.',
+  },
+  column_unknown: {
+    meaning: 'The column filter names a column that the source does not have.',
+    remedy: 'Correct --columns, or leave it out to copy all columns.',
+  },
+  type_missing: {
+    meaning: 'The destination database lacks a type, domain or extension that the source’s columns use.',
+    remedy: 'Run the statements that the message prints in the destination database.',
+  },
+  destination_column_missing: {
+    meaning: 'The destination table lacks a column that the source has.',
+    remedy: 'Add it with the statement that the message prints, or leave it out with --columns.',
+  },
+  column_type_mismatch: {
+    meaning: 'A column’s type at the destination cannot hold every value of the source’s type as it is.',
+    remedy:
+      'Change the destination’s type with the statement that the message prints, or leave the column out with --columns.',
+  },
+  column_generated: {
+    meaning: 'A column is generated at the destination and cannot take the source’s values.',
+    remedy: 'Make it a plain column there, or leave it out with --columns.',
+  },
+  condition_invalid: {
+    meaning: 'The condition is not one SQL condition that can follow the source’s FROM.',
+    remedy:
+      'Write WHERE …, or , schema.other WHERE … for a join; no semicolon, no comment; schema-qualify every table and function of your own.',
+  },
+  // Replications
+  replication_unknown: {
+    meaning: 'No replication has this destination.',
+    remedy:
+      '`yardmaster replication list` shows them; write schema.table, or database:schema.table where several databases have it.',
+  },
+  replication_ambiguous: {
+    meaning: 'Several databases have a replication with this destination table.',
+    remedy: 'Write database:schema.table.',
+  },
+  replication_exists: {
+    meaning: 'The destination table is fed by another replication already.',
+    remedy: 'Choose another --dest, or remove the other one first.',
+  },
+  replication_broken_off: {
+    meaning: 'Setting up the replication was broken off, or its removal was.',
+    remedy: '`replication refresh DEST` goes on with the set-up; `replication remove DEST` takes everything away.',
+  },
+  destination_taken: {
+    meaning: 'The destination table belongs to a replication of another control database.',
+    remedy:
+      'Remove it there; or, when that control database is gone for good: yardmaster replication resync DEST --take-over.',
+  },
+  destination_exists: {
+    meaning: 'Something stands at the destination already that this type of replication does not adopt.',
+    remedy: 'Choose another --dest, or rename or drop what is there.',
+  },
+  destination_unsuitable: {
+    meaning: 'The destination is of a kind that cannot take the copy.',
+    remedy: 'Choose another --dest.',
+  },
+  dependent_objects: {
+    meaning: 'Objects of yours depend on something that has to change or go.',
+    remedy: 'Change or drop the objects that are named, then run the command again.',
+  },
+  sequence_unknown: {
+    meaning: 'The destination has no sequence of this name.',
+    remedy: 'Name destination sequences as schema.sequence; `\\ds` in psql lists them.',
+  },
+  run_unknown: {
+    meaning: 'There is no run with this id.',
+    remedy: '`yardmaster run list` shows the newest runs.',
+  },
+  fenced: {
+    meaning: 'This run was given up by everybody else and another took its place; it changed nothing more.',
+    remedy: 'Nothing: the newer run does the work. `yardmaster run list` shows it.',
+  },
+  option_not_for_type: {
+    meaning: 'The option has no meaning for this type of replication.',
+    remedy: 'Leave it out.',
+    exit: 2,
+  },
   // Rights and resources
   permission_denied: {
     meaning: 'The role lacks a right that this work needs.',

@@ -135,11 +135,7 @@ function storeUrl(control: Control, url: string) {
     return { url, secretId: null, keyId: null, ciphertext: null }
   }
   const parts = parseConnectionUrl(url)
-  const plain =
-    displayUrl(parts) +
-    (parts.sslRootCert === undefined
-      ? ''
-      : `${/\?/.test(displayUrl(parts)) ? '&' : '?'}sslrootcert=${encodeURIComponent(parts.sslRootCert)}`)
+  const plain = displayUrl(parts)
   if (parts.password === undefined) return { url: plain, secretId: null, keyId: null, ciphertext: null }
   const secretId = randomUUID()
   return { url: plain, secretId, keyId: control.key.id, ciphertext: control.key.encrypt(parts.password, secretId) }

@@ -1,0 +1,116 @@
+import { Failure } from '../base/failure.ts'
+import type { Session } from '../postgres/connect.ts'
+import type { Side } from '../postgres/sqlstate.ts'
+
+/** Opens sessions on the two databases of a replication. Whoever starts a refresh hands one in. */
+export type Connector = (side: Extract<Side, 'source' | 'destination'>, purpose: string) => Promise<Session>
+
+/** All sessions of one refresh: opened as needed, closed together, cut at once when the signal says so. */
+export class Link {
+  readonly #connector: Connector
+  readonly #signal: AbortSignal
+  readonly #label: string
+  readonly #sessions = new Set<Session>()
+  readonly #onAbort = () => this.#cut()
+
+  constructor(connector: Connector, label: string, signal: AbortSignal) {
+    this.#connector = connector
+    this.#label = label
+    this.#signal = signal
+    signal.addEventListener('abort', this.#onAbort)
+  }
+
+  /** A session that reads the source. */
+  async source(): Promise<Session> {
+    return this.#open('source', `read ${this.#label}`)
+  }
+
+  /** A session that works in the destination. Sessions of the purpose `load` never read what people read. */
+  async destination(): Promise<Session> {
+    return this.#open('destination', `load ${this.#label}`)
+  }
+
+  async #open(side: 'source' | 'destination', purpose: string): Promise<Session> {
+    this.throwIfAborted()
+    const session = await this.#connector(side, purpose)
+    this.#sessions.add(session)
+    if (this.#signal.aborted) this.#cut()
+    this.throwIfAborted()
+    return session
+  }
+
+  throwIfAborted(): void {
+    if (!this.#signal.aborted) return
+    throw new Failure('cancelled', { message: 'Cancelled; what was begun was rolled back.', object: this.#label })
+  }
+
+  async end(session: Session): Promise<void> {
+    this.#sessions.delete(session)
+    await session.end()
+  }
+
+  async close(): Promise<void> {
+    this.#signal.removeEventListener('abort', this.#onAbort)
+    await Promise.all([...this.#sessions].map((session) => session.end()))
+    this.#sessions.clear()
+  }
+
+  /** Ends everything that runs, on both servers. */
+  #cut(): void {
+    for (const session of this.#sessions) {
+      session.cancel()
+      session.destroy()
+    }
+  }
+
+  /** A cut connection after an abort is a cancellation, not a server that is away. */
+  failure(error: unknown): unknown {
+    if (!this.#signal.aborted) return error
+    return error instanceof Failure && error.code === 'cancelled'
+      ? error
+      : new Failure('cancelled', {
+          message: 'Cancelled; what was begun was rolled back.',
+          object: this.#label,
+          cause: error,
+        })
+  }
+}
+
+/** Runs `body` in a transaction of this session. A failure rolls back; the connection may be gone by then. */
+export async function inTransaction<Result>(
+  session: Session,
+  begin: string,
+  body: () => Promise<Result>,
+): Promise<Result> {
+  await session.script(begin)
+  let result: Result
+  try {
+    result = await body()
+  } catch (error) {
+    await session.script('rollback').catch(() => undefined)
+    throw error
+  }
+  await session.script('commit')
+  return result
+}
+
+/** Runs `work` for each item, at most `width` at a time; the first failure stops new work, and is thrown when all have ended. */
+export async function inParallel<Item>(
+  items: readonly Item[],
+  width: number,
+  work: (item: Item, lane: number) => Promise<void>,
+): Promise<void> {
+  const queue = [...items]
+  let failed: { error: unknown } | undefined
+  const lanes = Array.from({ length: Math.min(width, items.length) }, async (_, lane) => {
+    for (let item = queue.shift(); item !== undefined && !failed; item = queue.shift()) {
+      try {
+        await work(item, lane)
+      } catch (error) {
+        failed ??= { error }
+      }
+    }
+  })
+  await Promise.all(lanes)
+  if (failed) throw failed.error
+}

@@ -1,0 +1,244 @@
+import { readFileSync } from 'node:fs'
+import { Failure } from '../base/failure.ts'
+import type { Session } from '../postgres/connect.ts'
+import type { QualifiedName } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import { destinationLabel, type Replication } from './definition.ts'
+
+/** First key of every session lock of ours in a destination ("YM" and two numbers); the second is the position's own. */
+const lockClass = 1_498_238_285
+
+/** Something that set-up made in the destination. Removal takes these away and nothing else. */
+export type MadeObject = { kind: 'schema'; name: string } | { kind: 'table' | 'view'; schema: string; name: string }
+
+/** What one side of a snapshot held before its indexes were dropped for a load. */
+export interface IdleIndexes {
+  readonly [side: string]: readonly { name: string; definition: string; constraint: string | null }[]
+}
+
+/** The part of a position that a refresh writes with its data. Absent keys were never written. */
+export interface PositionState {
+  /** Side 1 or 2 that the view shows. */
+  live?: 1 | 2
+  /** `oid` of the table that holds the live rows: another one means that somebody replaced it. */
+  liveOid?: number
+  /** What the source looked like just before the last copy (`source-fingerprint.ts`). */
+  fingerprint?: string | null
+  /** ISO time at which the last copy began. */
+  copiedAt?: string
+  /** Indexes that the people of the destination made on a side, remembered while a load has them dropped. */
+  indexes?: IdleIndexes
+  /** Names of the indexes that we built on each side, so that the others are known to be people's own. */
+  built?: { readonly [side: string]: readonly string[] }
+  /** The post_script has still to run for the structure that is there. */
+  postScriptDue?: boolean
+  /** The old side still has to be emptied: a reader was in the way. */
+  oldSideFull?: boolean
+}
+
+export interface Position {
+  readonly replicationId: string
+  readonly controlId: string
+  readonly lockNumber: number
+  readonly readNumber: string
+  readonly token: string | null
+  readonly state: PositionState
+  readonly made: readonly MadeObject[]
+}
+
+const columns = sql`replication_id as "replicationId", control_id as "controlId", lock_number as "lockNumber",
+  read_number::text as "readNumber", token, state, made`
+
+/** Two set-ups, or a set-up and a removal, never make or drop the table of positions at once. For the caller's transaction. */
+export async function lockPositionTable(session: Session): Promise<void> {
+  await session.query(sql`select pg_advisory_xact_lock(${lockClass}, 0)`)
+}
+
+/** In the caller's transaction: makes the table of positions where it is absent. Throws `permission_denied` with the grant. */
+export async function ensurePositionTable(session: Session): Promise<void> {
+  const there = await session.one<{ table: boolean; schema: boolean }>(
+    sql`select to_regclass('yardmaster.position') is not null as table, to_regnamespace('yardmaster') is not null as schema`,
+  )
+  if (there.table) return
+  try {
+    if (!there.schema) await session.script('create schema yardmaster')
+    await session.script(
+      readFileSync(new URL('../../control/destination/000001_position.sql', import.meta.url), 'utf8'),
+    )
+  } catch (error) {
+    const failure = session.failure(error)
+    if (failure.code !== 'permission_denied') throw failure
+    throw new Failure('permission_denied', {
+      message: `Our role may not make the schema yardmaster in ${session.object}, which holds the positions: ${failure.message}`,
+      object: session.object,
+      remedy: `As an administrator of ${session.object}: CREATE SCHEMA yardmaster AUTHORIZATION ${session.parts.user};`,
+    })
+  }
+}
+
+/** In the caller's transaction: takes the table of positions away when no replication is left. */
+export async function dropUnusedPositionTable(session: Session): Promise<void> {
+  const used = await session.one<{ used: boolean }>(sql`select exists (select from yardmaster.position) as used`)
+  if (used.used) return
+  await session.script(`
+    drop function yardmaster.try_lock_destination(regclass);
+    drop function yardmaster.unlock_destination(regclass);
+    drop table yardmaster.position;`)
+  const empty = await session.one<{ empty: boolean }>(sql`
+    select not exists (select from pg_class c where c.relnamespace = n.oid)
+      and not exists (select from pg_proc p where p.pronamespace = n.oid)
+      and pg_has_role(n.nspowner, 'USAGE') as empty
+    from pg_namespace n where n.nspname = 'yardmaster'`)
+  if (empty.empty) await session.script('drop schema yardmaster')
+}
+
+/** In the caller's transaction: what set-up registers before it makes anything. Does nothing where it is registered. */
+export async function registerPosition(
+  session: Session,
+  replication: Pick<Replication, 'id' | 'type' | 'destination'>,
+  controlId: string,
+  made: readonly MadeObject[],
+): Promise<void> {
+  await session.query(sql`
+    insert into yardmaster.position (replication_id, control_id, type, schema_name, table_name, made)
+    values (${replication.id}, ${controlId}, ${replication.type}, ${replication.destination.schema},
+      ${replication.destination.name}, ${JSON.stringify(made)}::jsonb)
+    on conflict (replication_id) do nothing`)
+}
+
+/** Makes this control database the one that drives the destination. */
+export async function adoptPosition(
+  session: Session,
+  position: Position,
+  replication: Replication,
+  controlId: string,
+): Promise<void> {
+  await session.query(sql`
+    update yardmaster.position set control_id = ${controlId}, replication_id = ${replication.id}, token = null
+    where replication_id = ${position.replicationId}`)
+}
+
+/** The position of a replication; undefined when the destination knows nothing of it. */
+export async function findPosition(session: Session, replicationId: string): Promise<Position | undefined> {
+  const there = await session.one<{ there: boolean }>(
+    sql`select to_regclass('yardmaster.position') is not null as there`,
+  )
+  if (!there.there) return undefined
+  return session.first<Position>(
+    sql`select ${columns} from yardmaster.position where replication_id = ${replicationId}`,
+  )
+}
+
+/** Whoever holds this destination table already, under another replication id. */
+export async function findHolder(session: Session, destination: QualifiedName): Promise<Position | undefined> {
+  const there = await session.one<{ there: boolean }>(
+    sql`select to_regclass('yardmaster.position') is not null as there`,
+  )
+  if (!there.there) return undefined
+  return session.first<Position>(sql`
+    select ${columns} from yardmaster.position where schema_name = ${destination.schema} and table_name = ${destination.name}`)
+}
+
+/** Throws `destination_taken` when a position belongs to another control database or another replication. */
+export function refuseForeign(position: Position | undefined, replication: Replication, controlId: string): void {
+  if (!position || (position.controlId === controlId && position.replicationId === replication.id)) return
+  throw new Failure('destination_taken', {
+    message: `${destinationLabel(replication)} belongs to replication ${position.replicationId} of the control database ${position.controlId}; this is ${controlId}.`,
+    object: destinationLabel(replication),
+  })
+}
+
+/** Tries to take the session lock of a replication; `wait` is milliseconds, Infinity for ever. */
+export async function lockDestination(
+  session: Session,
+  lockNumber: number,
+  wait: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const deadline = Date.now() + wait
+  for (;;) {
+    const row = await session.one<{ got: boolean }>(
+      sql`select pg_try_advisory_lock(${lockClass}, ${lockNumber}) as got`,
+    )
+    if (row.got) return true
+    if (Date.now() >= deadline) return false
+    signal?.throwIfAborted()
+    await new Promise((resolve) => setTimeout(resolve, Math.min(200, Math.max(0, deadline - Date.now()))))
+  }
+}
+
+/** Who holds the session lock, for a message. */
+export async function lockHolder(session: Session, lockNumber: number): Promise<string> {
+  const row = await session.first<{ pid: number; application_name: string | null }>(sql`
+    select l.pid, a.application_name from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'advisory' and l.classid = ${lockClass} and l.objid = ${lockNumber} and l.objsubid = 2 and l.granted
+      and l.database = (select oid from pg_database where datname = current_database())`)
+  return row
+    ? `process ${row.pid}${row.application_name ? ` (${row.application_name})` : ''}`
+    : 'a session that has just ended'
+}
+
+/**
+ * Makes this attempt the only one that may write. The caller holds the session lock, so whoever still holds the row is a
+ * worker that everybody has given up: its sessions are ended.
+ */
+export async function claimPosition(
+  session: Session,
+  openHelper: () => Promise<Session>,
+  replicationId: string,
+  token: string,
+): Promise<Position> {
+  for (let round = 0; ; round += 1) {
+    const ending = setTimeout(() => void endBlockers(session, openHelper).catch(() => undefined), 500)
+    try {
+      await session.script(`begin; set local lock_timeout = '5s'`)
+      const position = await session.one<Position>(sql`
+        update yardmaster.position set token = ${token}, updated_at = clock_timestamp()
+        where replication_id = ${replicationId} returning ${columns}`)
+      await session.script('commit')
+      return position
+    } catch (error) {
+      await session.script('rollback').catch(() => undefined)
+      const failure = session.failure(error)
+      if (failure.code !== 'lock_timeout' || round >= 5) throw failure
+    } finally {
+      clearTimeout(ending)
+    }
+  }
+}
+
+async function endBlockers(session: Session, openHelper: () => Promise<Session>): Promise<void> {
+  const helper = await openHelper()
+  await helper.query(sql`
+    select pg_terminate_backend(a.pid) from pg_stat_activity a
+    where a.pid = any(pg_blocking_pids(${session.pid})) and a.application_name like 'yardmaster%' and a.pid <> ${session.pid}`)
+}
+
+/** Inside a transaction that changes data: holds the row until its end, and throws `fenced` when the token is another's. */
+export async function holdPosition(
+  session: Session,
+  replicationId: string,
+  token: string,
+  strength: 'share' | 'update',
+): Promise<Position> {
+  const select = sql`select ${columns} from yardmaster.position where replication_id = ${replicationId} and token = ${token}`
+  const row = await session.first<Position>(strength === 'share' ? sql`${select} for share` : sql`${select} for update`)
+  if (row) return row
+  throw new Failure('fenced', {
+    message: 'Another attempt took over this replication; this one changed nothing more.',
+    object: session.object,
+  })
+}
+
+/** Moves the position; the caller's transaction holds it for update. */
+export async function movePosition(
+  session: Session,
+  held: Position,
+  state: PositionState,
+  advance: boolean,
+): Promise<void> {
+  await session.query(sql`
+    update yardmaster.position set state = ${JSON.stringify(state)}::jsonb, read_number = read_number + ${advance ? 1 : 0},
+      updated_at = clock_timestamp()
+    where replication_id = ${held.replicationId} and token = ${held.token} and read_number = ${held.readNumber}::bigint`)
+}

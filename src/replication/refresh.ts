@@ -1,0 +1,75 @@
+import { crashPoint } from '../base/crash-point.ts'
+import type { Session } from '../postgres/connect.ts'
+import { displayQualified } from '../postgres/identifier.ts'
+import { destinationLabel, type ReplicationType } from './definition.ts'
+import { Link } from './link.ts'
+import {
+  adoptPosition,
+  claimPosition,
+  findHolder,
+  lockDestination,
+  lockHolder,
+  type Position,
+  refuseForeign,
+} from './position.ts'
+import type { RefreshContext } from './refresh-context.ts'
+import type { RefreshResult } from './reporter.ts'
+import { adoptedExisting, registerDestination } from './setup.ts'
+import { refreshSnapshot } from './types/snapshot.ts'
+import { refreshTable } from './types/table.ts'
+
+type TypeRefresh = (
+  context: RefreshContext,
+  link: Link,
+  destination: Session,
+  position: Position,
+) => Promise<RefreshResult>
+
+const refreshers: Readonly<Record<ReplicationType, TypeRefresh>> = { snapshot: refreshSnapshot, table: refreshTable }
+
+/**
+ * One refresh: the lock first, then the position, then the type's own work. Also finishes a set-up: a replication that is
+ * `setting_up` is registered in the destination and gets its first copy. Nothing of it outlives the call: all sessions are
+ * closed, and with them locks and open transactions.
+ */
+export async function refreshReplication(context: RefreshContext): Promise<RefreshResult> {
+  const { replication } = context
+  const label = destinationLabel(replication)
+  const link = new Link(context.connector, displayQualified(replication.destination), context.signal)
+  try {
+    const destination = await link.destination()
+    const position = await registered(context, destination)
+    if (!(await lockDestination(destination, position.lockNumber, context.wait, context.signal))) {
+      const message = `${label}: another refresh holds the lock: ${await lockHolder(destination, position.lockNumber)}.`
+      return { level: 'WARNING', reason: 'locked', tookEffect: false, message, rows: 0, bytes: 0 }
+    }
+    const claimed = await claimPosition(destination, () => link.destination(), replication.id, context.token)
+    crashPoint('refresh-after-claim')
+    if (replication.status === 'setting_up' && adoptedExisting(replication, claimed)) {
+      return {
+        level: 'OK',
+        reason: null,
+        tookEffect: true,
+        message: `${label} existed: no data was pulled and no index built; the next refresh replaces its rows.`,
+        rows: 0,
+        bytes: 0,
+      }
+    }
+    return await refreshers[replication.type](context, link, destination, claimed)
+  } catch (error) {
+    throw link.failure(error)
+  } finally {
+    await link.close()
+  }
+}
+
+async function registered(context: RefreshContext, destination: Session): Promise<Position> {
+  const { replication, controlId } = context
+  if (context.takeOver) {
+    const holder = await findHolder(destination, replication.destination)
+    if (holder) await adoptPosition(destination, holder, replication, controlId)
+  }
+  const position = await registerDestination(destination, replication, controlId)
+  refuseForeign(position, replication, controlId)
+  return position
+}

@@ -1,0 +1,173 @@
+import { Failure } from '../base/failure.ts'
+import { type Column, findRelation, getRelation, type Relation } from '../postgres/catalog.ts'
+import type { Session } from '../postgres/connect.ts'
+import { quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
+import { type Index, readIndexes } from '../postgres/index-catalog.ts'
+import { identifier, join, literal, relation, type Sql, sql, trusted } from '../postgres/sql.ts'
+import { readTypes, type TypeCatalog } from '../postgres/type-catalog.ts'
+import { selectColumns } from './column-plan.ts'
+import { type Condition, fromClause, parseCondition } from './condition.ts'
+import { type Replication, sourceLabel } from './definition.ts'
+import type { Link } from './link.ts'
+import { readFingerprint } from './source-fingerprint.ts'
+
+/** Heap bytes of one chunk of a parallel read. Small enough that the streams end together. */
+const chunkBytes = 32 * 1024 * 1024
+const blockBytes = 8192
+
+/** The source as one refresh sees it: its shape, held against changes by a lock on a session of its own. */
+export interface SourceRead {
+  readonly session: Session
+  readonly relation: Relation
+  readonly columns: readonly Column[]
+  readonly types: TypeCatalog
+  readonly indexes: readonly Index[]
+  readonly condition: Condition
+  /** What tells whether the source was written to; null where nothing can. Sampled before the lock and any snapshot. */
+  readonly fingerprint: string | null
+}
+
+type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition'>
+
+/**
+ * Looks the source up, proves the condition, and takes an ACCESS SHARE lock that stays until the session ends. The lock
+ * comes before every snapshot: a TRUNCATE or rewrite that commits between snapshot and lock would show an empty table.
+ */
+export async function openSource(link: Link, definition: SourceDefinition): Promise<SourceRead> {
+  const object = sourceLabel(definition)
+  const condition = parseCondition(definition.condition, object)
+  const session = await link.source()
+  const first = await getRelation(session, definition.source)
+  const fingerprint = await readFingerprint(session, first, definition)
+  await session.script('begin transaction isolation level read committed read only')
+  await proveReadable(session, first, condition, definition)
+  const found = (await findRelation(session, definition.source)) ?? first
+  const columns = selectColumns(found, definition.columns, object)
+  return {
+    session,
+    relation: found,
+    columns,
+    types: await readTypes(
+      session,
+      columns.map((column) => column.typeOid),
+    ),
+    indexes: found.kind === 'view' ? [] : await readIndexes(session, found.oid),
+    condition,
+    fingerprint: found.oid === first.oid ? fingerprint : null,
+  }
+}
+
+async function proveReadable(
+  session: Session,
+  found: Relation,
+  condition: Condition,
+  definition: SourceDefinition,
+): Promise<void> {
+  try {
+    await session.query(sql`select 1 ${fromClause(relation(found), condition)} limit 0`)
+  } catch (error) {
+    throw explain(session.failure(error), definition)
+  }
+}
+
+function explain(failure: Failure, definition: SourceDefinition): Failure {
+  const object = sourceLabel(definition)
+  const permission = failure.code === 'permission_denied'
+  if (permission) {
+    return new Failure('permission_denied', {
+      message: `${object} cannot be read: ${failure.message}`,
+      object,
+      remedy: `As the owner: GRANT USAGE ON SCHEMA ${quoteIdentifier(definition.source.schema)} TO …; GRANT SELECT ON ${quoteQualified(definition.source)} TO …; yardmaster database prepare ${definition.sourceDatabase} prints them with the role.`,
+      cause: failure,
+    })
+  }
+  const ours = failure.sqlstate?.startsWith('42') || failure.sqlstate?.startsWith('22')
+  if (definition.condition === null || !ours) return failure
+  return new Failure('condition_invalid', {
+    message: `${object} does not understand the condition '${definition.condition}': ${failure.message}`,
+    object,
+    sqlstate: failure.sqlstate,
+    cause: failure,
+  })
+}
+
+/** Sessions that read the same snapshot of the source, one a stream. The snapshot is taken after the lock. */
+export async function openStreams(link: Link, source: SourceRead, count: number): Promise<Session[]> {
+  const begin = 'begin transaction isolation level repeatable read read only'
+  const first = await link.source()
+  await protect(first, source)
+  await first.script(begin)
+  if (count === 1) return [first]
+  const row = await first.one<{ id: string }>(sql`select pg_export_snapshot() as id`)
+  const others = await Promise.all(
+    Array.from({ length: count - 1 }, async () => {
+      const session = await link.source()
+      await protect(session, source)
+      await session.script(begin)
+      await session.query(sql`set transaction snapshot ${literal(row.id)}`)
+      return session
+    }),
+  )
+  return [first, ...others]
+}
+
+/** A table that was swapped for a view or foreign table between check and COPY must not run its code as us (CVE-2024-7348). */
+async function protect(session: Session, source: SourceRead): Promise<void> {
+  const plain = source.relation.leaves.every((leaf) => leaf.kind === 'table') && source.relation.kind !== 'view'
+  if (!plain || source.condition.where !== '' || source.condition.from !== '') return
+  await session.query(sql`
+    select set_config(name, 'view, foreign-table', false) from pg_settings where name = 'restrict_nonsystem_relation_kind'`)
+}
+
+/** A part of the source that one COPY reads. */
+export interface Chunk {
+  readonly select: Sql
+}
+
+/** The whole source as one read. */
+export function wholeRead(source: SourceRead): Chunk {
+  return { select: sql`select ${columnList(source)} ${fromClause(relation(source.relation), source.condition)}` }
+}
+
+/**
+ * Ranges of blocks of each leaf, for reading side by side under one snapshot; undefined where the source is small, has no
+ * blocks of its own, or has leaves that our role may not read by themselves.
+ */
+export function chunkedRead(source: SourceRead, atLeastBytes: number): Chunk[] | undefined {
+  const { relation: found, condition } = source
+  const bytes = found.leaves.reduce((sum, leaf) => sum + leaf.bytes, 0)
+  const plain = found.leaves.every((leaf) => leaf.kind !== 'foreign' && leaf.readable)
+  // Leaves are read under the parent's name; a condition might spell that out with its schema.
+  const renamed = condition.where !== '' && found.leaves.some((leaf) => leaf.oid !== found.oid)
+  if (
+    renamed ||
+    found.kind === 'view' ||
+    found.kind === 'foreign' ||
+    condition.from !== '' ||
+    !plain ||
+    bytes < atLeastBytes
+  )
+    return undefined
+  return found.leaves.flatMap((leaf) => {
+    const blocks = Math.ceil(leaf.bytes / blockBytes)
+    const step = Math.ceil(chunkBytes / blockBytes)
+    const table = leaf.oid === found.oid ? relation(found) : sql`${relation(leaf)} as ${identifier(found.name)}`
+    return Array.from({ length: Math.max(1, Math.ceil(blocks / step)) }, (_, index) => {
+      const from = index * step
+      const last = from + step >= blocks
+      const tests = [
+        ...(from === 0 ? [] : [sql`${identifier(found.name)}.ctid >= ${tid(from)}`]),
+        ...(last ? [] : [sql`${identifier(found.name)}.ctid < ${tid(from + step)}`]),
+      ]
+      return { select: sql`select ${columnList(source)} ${fromClause(sql`only ${table}`, condition, tests)}` }
+    })
+  })
+}
+
+function tid(block: number): Sql {
+  return trusted(`'(${block},0)'::pg_catalog.tid`)
+}
+
+function columnList(source: SourceRead): Sql {
+  return join(source.columns.map((column) => sql`${identifier(source.relation.name)}.${identifier(column.name)}`))
+}
