@@ -9,7 +9,7 @@ import { readIfThere } from './durable-file.ts'
 import { asFailure, portInUse, startFailed } from './embedded-failure.ts'
 import { launch } from './launch.ts'
 import { withMutex } from './mutex.ts'
-import { findPostmaster, type Postmaster, type StopMode, stopPostmaster } from './postmaster.ts'
+import { findPostmaster, type Postmaster, type StopMode, settledPostmaster, stopPostmaster } from './postmaster.ts'
 import { serverAccount } from './server-account.ts'
 
 export interface EmbeddedOptions {
@@ -75,8 +75,11 @@ export class EmbeddedServer implements Service {
     const kept = await prepareData(this.directory, this.#user, { binaries, account, sync })
     const deadline = Date.now() + (this.#options.startTimeoutMs ?? 300_000)
     const running =
-      (await this.#settled(deadline, signal)) ??
+      (await settledPostmaster(kept.data, deadline, signal)) ??
       (await launch({ ...this.#options, ...kept, binaries, account, deadline }, signal))
+    if (running.status !== 'ready') {
+      throw await startFailed(this.directory, `process ${running.pid} is ${running.status || 'not ready'}`)
+    }
     if (this.#options.port !== undefined && running.port !== this.#options.port) {
       throw portInUse(this.#options.port, `the server of ${this.directory} already listens on ${running.port}`)
     }
@@ -113,17 +116,6 @@ export class EmbeddedServer implements Service {
   get #started() {
     if (this.#running === undefined) throw new Error(`the embedded server of ${this.directory} is not started`)
     return this.#running
-  }
-
-  /** The server that runs, once it has recovered; undefined when there is none, or none any more once it has stopped. */
-  async #settled(deadline: number, signal?: AbortSignal): Promise<Postmaster | undefined> {
-    for (;;) {
-      const running = await findPostmaster(join(this.directory, 'data'))
-      if (running === undefined || running.status === 'ready') return running
-      signal?.throwIfAborted()
-      if (Date.now() > deadline) throw await startFailed(this.directory, `process ${running.pid}: ${running.status}`)
-      await delay(20)
-    }
   }
 
   /** A server that does not know our password is somebody else's. */

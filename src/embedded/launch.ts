@@ -5,7 +5,7 @@ import type { Binaries } from './binaries.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { readIfThere, writeDurably } from './durable-file.ts'
 import { portInUse, startFailed } from './embedded-failure.ts'
-import { freePort, launchPostmaster, type Postmaster, removeStalePidFile } from './postmaster.ts'
+import { freePort, launchPostmaster, type Postmaster, removeStalePidFile, settledPostmaster } from './postmaster.ts'
 import type { Account } from './program.ts'
 
 /** How long processes of a killed server may keep its shared memory, in which time no other one starts. */
@@ -43,6 +43,9 @@ export async function launch(options: LaunchOptions, signal?: AbortSignal): Prom
       await writeDurably(join(directory, 'port'), String(port))
       return started
     }
+    // Somebody who was killed just after the spawn may have left a server on its way, which ours then gave way to.
+    const other = await settledPostmaster(data, options.deadline, signal)
+    if (other !== undefined) return other
     const taken = (await freePort(port)) === undefined
     if (taken && options.port !== undefined) throw portInUse(port, 'another program listens on it')
     if (!(taken && attempt < portAttempts) && Date.now() > patience) throw await startFailed(directory, started.ended)

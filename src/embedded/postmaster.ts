@@ -41,15 +41,30 @@ async function isPostmaster(pid: number, data: string): Promise<boolean> {
   }
 }
 
+/** The server that runs in `data`, once it has recovered; undefined when there is none, or none any more once it stopped. */
+export async function settledPostmaster(
+  data: string,
+  deadline: number,
+  signal?: AbortSignal,
+): Promise<Postmaster | undefined> {
+  for (;;) {
+    const running = await findPostmaster(data)
+    if (running === undefined || running.status === 'ready' || Date.now() > deadline) return running
+    signal?.throwIfAborted()
+    await delay(pollMs)
+  }
+}
+
 /**
- * Removes what a killed server left when its process id now belongs to somebody else: PostgreSQL itself would refuse to
- * start. Only under the mutex and only when `findPostmaster` found none.
+ * Whether a killed server left its file behind. It is removed when its process id now belongs to somebody else, for then
+ * PostgreSQL itself would refuse to start. Only under the mutex and only when `findPostmaster` found none.
  */
 export async function removeStalePidFile(data: string): Promise<boolean> {
   const file = join(data, 'postmaster.pid')
-  const found = (await readIfThere(file)) !== undefined
-  if (found && process.platform === 'linux') await rm(file, { force: true })
-  return found
+  const text = await readIfThere(file)
+  const pid = Number(text?.split('\n')[0])
+  if (pid > 0 && processStart(pid) !== undefined && !(await isPostmaster(pid, data))) await rm(file, { force: true })
+  return text !== undefined
 }
 
 /** Why a server ended before it was ready. */
