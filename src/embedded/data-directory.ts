@@ -47,7 +47,6 @@ export async function prepareData(
     throw foreign(directory, 'has data of PostgreSQL, but not the file `password` that belongs to them')
   if (version !== undefined && Number.parseInt(version, 10) !== options.binaries.major)
     throw otherMajor(directory, version, options.binaries)
-  await requireReachable(directory, options.account)
   const password = known ?? (await makePassword(directory))
   if (version === undefined) await makeData({ directory, data, password }, user, options)
   return { directory, data, password }
@@ -60,7 +59,7 @@ async function makePassword(directory: string): Promise<string> {
 }
 
 /** As root: whether the server's account can enter the directory, which below root's home it cannot. */
-async function requireReachable(directory: string, account: Account | undefined): Promise<void> {
+export async function requireReachable(directory: string, account: Account | undefined): Promise<void> {
   if (account === undefined) return
   const { exitCode } = await runProgram('/bin/sh', ['-c', 'cd -- "$1"', 'sh', directory], account)
   if (exitCode === 0) return

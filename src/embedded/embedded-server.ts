@@ -4,7 +4,7 @@ import pg from 'pg'
 import { Failure } from '../base/failure.ts'
 import type { Service } from '../base/service.ts'
 import { findBinaries, runnableBinaries } from './binaries.ts'
-import { makeDirectory, prepareData } from './data-directory.ts'
+import { makeDirectory, prepareData, requireReachable } from './data-directory.ts'
 import { readIfThere } from './durable-file.ts'
 import { asFailure, portInUse, startFailed } from './embedded-failure.ts'
 import { launch } from './launch.ts'
@@ -70,6 +70,7 @@ export class EmbeddedServer implements Service {
   async startHeld(signal?: AbortSignal): Promise<void> {
     const found = await findBinaries(this.#options.binaries)
     const account = await serverAccount(join(this.directory, 'data'))
+    await requireReachable(this.directory, account)
     const binaries = await runnableBinaries(found, this.directory, account)
     const sync = this.#options.settings?.fsync !== 'off'
     const kept = await prepareData(this.directory, this.#user, { binaries, account, sync })
