@@ -8,7 +8,7 @@ import { removeServer, testSettings } from '../../test/support/test-run.ts'
 import { Failure, type FailureJson } from '../base/failure.ts'
 import { findBinaries, runnableBinaries } from './binaries.ts'
 import { EmbeddedServer } from './embedded-server.ts'
-import { freePort } from './postmaster.ts'
+import { findFreePort } from './port.ts'
 import { runProgram } from './program.ts'
 
 const root = process.getuid?.() === 0
@@ -97,8 +97,7 @@ test('a port that was asked for: used, or refused with its name when it is taken
     code: 'embedded_port_in_use',
     object: `127.0.0.1:${port}`,
   })
-  const other = await freePort()
-  if (other === undefined) throw new Error('no free port')
+  const other = await findFreePort()
   const running = server(directory, { port: other })
   await running.start()
   expect(running.port).toBe(other)

@@ -5,7 +5,8 @@ import type { Binaries } from './binaries.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { readIfThere, writeDurably } from './durable-file.ts'
 import { portInUse, startFailed } from './embedded-failure.ts'
-import { freePort, launchPostmaster, type Postmaster, removeStalePidFile, settledPostmaster } from './postmaster.ts'
+import { findFreePort, isFree } from './port.ts'
+import { launchPostmaster, type Postmaster, removeStalePidFile, settledPostmaster } from './postmaster.ts'
 import type { Account } from './program.ts'
 
 /** How long processes of a killed server may keep its shared memory, in which time no other one starts. */
@@ -13,6 +14,8 @@ const orphansMs = 15_000
 /** A log above this is set aside at the next start, as `server.log.1`. */
 const logBytes = 16 * 1024 * 1024
 const portAttempts = 10
+/** How long the port of a killed server is waited for. */
+const portMs = 3_000
 
 interface LaunchOptions extends DataDirectory {
   binaries: Binaries
@@ -37,7 +40,7 @@ export async function launch(options: LaunchOptions, signal?: AbortSignal): Prom
   const crashed = await removeStalePidFile(data)
   const patience = Math.min(options.deadline, Date.now() + (crashed ? orphansMs : 0))
   for (let attempt = 1; ; attempt++) {
-    const port = await choosePort(directory, options.port)
+    const port = await choosePort(directory, options.port, crashed)
     const started = await launchPostmaster({ ...options, config, log, port }, options.deadline, signal)
     if (!('ended' in started)) {
       await writeDurably(join(directory, 'port'), String(port))
@@ -46,7 +49,7 @@ export async function launch(options: LaunchOptions, signal?: AbortSignal): Prom
     // Somebody who was killed just after the spawn may have left a server on its way, which ours then gave way to.
     const other = await settledPostmaster(data, options.deadline, signal)
     if (other !== undefined) return other
-    const taken = (await freePort(port)) === undefined
+    const taken = !(await isFree(port))
     if (taken && options.port !== undefined) throw portInUse(port, 'another program listens on it')
     if (!(taken && attempt < portAttempts) && Date.now() > patience) throw await startFailed(directory, started.ended)
     signal?.throwIfAborted()
@@ -67,12 +70,18 @@ async function writeConfig(directory: string, given: Record<string, string> = {}
   return file
 }
 
-/** The port used last comes first, so that URLs which somebody wrote down stay right. */
-async function choosePort(directory: string, asked: number | undefined): Promise<number> {
+/**
+ * The port used last comes first, so that URLs which somebody wrote down stay right; processes of a killed server may hold
+ * it for a moment.
+ */
+async function choosePort(directory: string, asked: number | undefined, crashed: boolean): Promise<number> {
   const wanted = asked ?? Number(await readIfThere(join(directory, 'port')))
-  const port = wanted > 0 ? await freePort(wanted) : undefined
-  if (port === undefined && asked !== undefined) throw portInUse(asked, 'another program listens on it')
-  const any = port ?? (await freePort())
-  if (any === undefined) throw portInUse(0, '127.0.0.1 has no free port')
-  return any
+  const patience = Date.now() + (crashed ? portMs : 0)
+  while (wanted > 0) {
+    if (await isFree(wanted)) return wanted
+    if (Date.now() < patience) await delay(50)
+    else if (asked === undefined) break
+    else throw portInUse(asked, 'another program listens on it')
+  }
+  return findFreePort()
 }
