@@ -7,6 +7,7 @@ import type { Session } from '../postgres/connect.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel, type Replication } from '../replication/definition.ts'
 import type { Connector } from '../replication/link.ts'
+import { findPosition, type Position } from '../replication/position.ts'
 import { refreshReplication } from '../replication/refresh.ts'
 import { type RemovalMode, removeFromDestination } from '../replication/removal.ts'
 import type { RefreshResult } from '../replication/reporter.ts'
@@ -297,4 +298,10 @@ async function clearLeftover(place: Workplace, wanted: NewReplication): Promise<
     action: `cleared away what a broken-off ${leftover.status === 'setting_up' ? 'set-up' : 'removal'} had left`,
     figures: undefined,
   })
+}
+
+/** The position as the destination has it; undefined where it knows nothing of the replication. */
+export async function findPositionOf(place: Workplace, replication: Replication): Promise<Position | undefined> {
+  const session = await connectorOf(place, replication)('destination', 'look at the position')
+  return findPosition(session, replication.id).finally(() => session.end())
 }

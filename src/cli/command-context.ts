@@ -1,0 +1,94 @@
+import { hostname, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { type ProgramOptions, resolveProgramOptions } from '../config/program-options.ts'
+import { type Control, openControl } from '../control/control.ts'
+import type { Environment } from '../control/databases.ts'
+import { loadSecretKey } from '../control/secret-key.ts'
+import { defaultDirectory } from '../embedded/default-directory.ts'
+import { joinEmbedded } from '../embedded/join-embedded.ts'
+import { type ConnectionParts, parseConnectionUrl } from '../postgres/connection-url.ts'
+import type { Workplace } from '../worker/replication-run.ts'
+import { Progress } from './progress.ts'
+import { Terminal } from './terminal.ts'
+
+/** Name of the control database on the embedded server. */
+export const embeddedControlDatabase = 'yardmaster'
+
+/** What the process hands in: everything that a command may touch of its surroundings. */
+export interface Surroundings {
+  readonly environment: Environment
+  readonly out: NodeJS.WriteStream
+  readonly err: NodeJS.WriteStream
+  readonly in: NodeJS.ReadStream
+  readonly signal: AbortSignal
+}
+
+/** One command's surroundings, options and terminal. */
+export interface CommandContext extends Surroundings {
+  readonly options: ProgramOptions
+  readonly terminal: Terminal
+  readonly dataDirectory: string
+}
+
+export function commandContext(surroundings: Surroundings, flags: Readonly<Record<string, unknown>>): CommandContext {
+  const options = resolveProgramOptions(flags, surroundings.environment)
+  const home = userInfo().homedir
+  const dataHome = surroundings.environment('XDG_DATA_HOME')
+  return {
+    ...surroundings,
+    options,
+    terminal: new Terminal(options, surroundings, surroundings.environment),
+    dataDirectory: options.dataDir ?? defaultDirectory({ XDG_DATA_HOME: dataHome }, process.getuid?.() ?? -1, home),
+  }
+}
+
+/** Opens the control database, embedded or the one that was named, for as long as `body` runs. */
+export async function withControl<Result>(
+  context: CommandContext,
+  body: (control: Control) => Promise<Result>,
+): Promise<Result> {
+  const { options, environment, dataDirectory } = context
+  const server =
+    options.control === undefined
+      ? await joinEmbedded({ directory: dataDirectory, databases: [embeddedControlDatabase] }, context.signal)
+      : undefined
+  try {
+    const parts: ConnectionParts = parseConnectionUrl(options.control ?? server?.url(embeddedControlDatabase) ?? '')
+    const key = loadSecretKey({ text: environment('YARDMASTER_KEY'), file: join(dataDirectory, 'key') })
+    const control = await openControl({ parts, actor: `${userInfo().username}@${hostname()}`, face: 'CLI', key })
+    try {
+      return await body(control)
+    } finally {
+      await control.close()
+    }
+  } finally {
+    await server?.leave()
+  }
+}
+
+/** Carries runs out in this process, with progress on stderr. */
+export async function withWorkplace<Result>(
+  context: CommandContext,
+  body: (place: Workplace) => Promise<Result>,
+): Promise<Result> {
+  return withControl(context, async (control) => {
+    const progress = new Progress(
+      context.terminal,
+      context.options.logLevel,
+      context.environment('YARDMASTER_SCREEN_READER') === '1',
+    )
+    try {
+      return await body({
+        control,
+        environment: context.environment,
+        signal: context.signal,
+        worker: `cli#${process.pid}`,
+        host: hostname(),
+        streams: context.options.streams,
+        onStep: (object, step) => progress.step(object, step),
+      })
+    } finally {
+      progress.end()
+    }
+  })
+}

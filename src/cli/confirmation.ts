@@ -1,0 +1,30 @@
+import { createInterface } from 'node:readline/promises'
+import { Failure } from '../base/failure.ts'
+import type { CommandContext } from './command-context.ts'
+
+/**
+ * Asks for the object's name before something is destroyed that nothing brings back. `--yes` answers; without it and
+ * without a terminal nothing is done. Throws `confirmation_needed`, `cancelled`.
+ */
+export async function confirmByName(context: CommandContext, what: string, name: string): Promise<void> {
+  if (context.options.yes) return
+  if (!context.terminal.interactive) {
+    throw new Failure('confirmation_needed', {
+      message: `${what} Nobody can be asked here.`,
+      object: name,
+      remedy: 'Add --yes to do it without a question.',
+    })
+  }
+  const answer = await ask(context, `${what}\nType ${name} to go on: `)
+  if (answer.trim() !== name)
+    throw new Failure('cancelled', { message: 'Not confirmed; nothing was done.', object: name })
+}
+
+async function ask(context: CommandContext, question: string): Promise<string> {
+  const prompt = createInterface({ input: context.in, output: context.err })
+  try {
+    return await prompt.question(question, { signal: context.signal })
+  } finally {
+    prompt.close()
+  }
+}

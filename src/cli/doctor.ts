@@ -1,0 +1,145 @@
+import { Failure } from '../base/failure.ts'
+import type { Control } from '../control/control.ts'
+import { connectDatabase, listDatabases } from '../control/databases.ts'
+import { type Finding, inspectDatabase } from '../control/inspection.ts'
+import { markLostAttempts } from '../monitoring/run-log.ts'
+import { toFailure } from '../postgres/sqlstate.ts'
+import { destinationLabel } from '../replication/definition.ts'
+import { findPosition } from '../replication/position.ts'
+import { listReplications } from '../replication/store.ts'
+import { action, type Group } from './action.ts'
+import { type CommandContext, withControl } from './command-context.ts'
+
+/** `yardmaster doctor` */
+export const doctorGroup: Group = (program) => {
+  program
+    .command('doctor')
+    .description('what is wrong or unsafe here; exit 1 when something is critical')
+    .addHelpText('after', '\nExample:\n  yardmaster doctor --json')
+    .action(action(run))
+}
+
+async function run(context: CommandContext): Promise<number> {
+  return withControl(context, async (control) => {
+    await markLostAttempts(control)
+    const findings = [
+      ...(await controlFindings(context, control)),
+      ...(await databaseFindings(context, control)),
+      ...(await replicationFindings(context, control)),
+    ]
+    const order = ['CRITICAL', 'WARNING', 'OK']
+    findings.sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level))
+    if (context.terminal.json) context.terminal.document({ findings })
+    else {
+      context.terminal.table(
+        findings,
+        [
+          { head: 'LEVEL', kind: 'level', value: (row) => row.level },
+          { head: 'OBJECT', value: (row) => row.object },
+          { head: 'CODE', value: (row) => row.code },
+          { head: 'WHAT', value: (row) => `${row.message} ${row.remedy}`.trim() },
+        ],
+        'Nothing is wrong.',
+      )
+    }
+    return findings.some((finding) => finding.level === 'CRITICAL') ? 1 : 0
+  })
+}
+
+async function controlFindings(context: CommandContext, control: Control): Promise<Finding[]> {
+  const object = 'the control database'
+  const { findings } = await inspectDatabase(control.session)
+  const embedded = context.options.control === undefined
+  return [
+    ...findings.filter((finding) => !(embedded && finding.code === 'role_superuser')),
+    ...(embedded
+      ? [
+          {
+            code: 'control_embedded',
+            level: 'OK' as const,
+            object,
+            message: `The control database is the embedded one in ${context.dataDirectory}: for evaluation, or for one host.`,
+            remedy: 'Name a server of your own with --control or YARDMASTER_CONTROL_URL.',
+          },
+        ]
+      : []),
+    ...(control.key.origin === 'YARDMASTER_KEY'
+      ? []
+      : [
+          {
+            code: 'key_in_file',
+            level: 'OK' as const,
+            object,
+            message: `Stored passwords are encrypted with the key in ${control.key.origin}.`,
+            remedy:
+              'Workers on other hosts need the same key: set YARDMASTER_KEY there, and keep a copy of it in a safe place.',
+          },
+        ]),
+  ]
+}
+
+async function databaseFindings(context: CommandContext, control: Control): Promise<Finding[]> {
+  const databases = await listDatabases(control)
+  const found = await Promise.all(
+    databases.map(async ({ name }): Promise<Finding[]> => {
+      try {
+        const session = await connectDatabase(control, name, context.environment, {
+          side: 'database',
+          purpose: 'doctor',
+        })
+        return (await inspectDatabase(session).finally(() => session.end())).findings.slice()
+      } catch (error) {
+        return [asFinding(toFailure(error, { side: 'database', object: name }), name)]
+      }
+    }),
+  )
+  return found.flat()
+}
+
+function asFinding(failure: Failure, object: string): Finding {
+  return { code: failure.code, level: 'CRITICAL', object, message: failure.message, remedy: failure.remedy }
+}
+
+async function replicationFindings(context: CommandContext, control: Control): Promise<Finding[]> {
+  const found: Finding[] = []
+  for (const replication of await listReplications(control)) {
+    const object = destinationLabel(replication)
+    if (replication.status === 'setting_up' || replication.status === 'removing') {
+      const what = replication.status === 'setting_up' ? 'Its set-up' : 'Its removal'
+      found.push({
+        code: 'replication_broken_off',
+        level: 'CRITICAL',
+        object,
+        message: `${what} is not finished.`,
+        remedy: `yardmaster replication ${replication.status === 'setting_up' ? 'refresh' : 'remove'} '${object}' goes on with it, if no run of it is under way.`,
+      })
+      continue
+    }
+    try {
+      const session = await connectDatabase(control, replication.destinationDatabase, context.environment, {
+        side: 'destination',
+        purpose: 'doctor',
+      })
+      const position = await findPosition(session, replication.id).finally(() => session.end())
+      if (!position)
+        found.push({
+          code: 'position_missing',
+          level: 'CRITICAL',
+          object,
+          message: 'The destination knows nothing of it: it was restored, or made anew.',
+          remedy: `yardmaster replication resync '${object}'`,
+        })
+      else if (position.controlId !== control.id)
+        found.push({
+          code: 'destination_taken',
+          level: 'CRITICAL',
+          object,
+          message: `Another control database drives it: ${position.controlId}.`,
+          remedy: `yardmaster replication resync '${object}' --take-over`,
+        })
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+    }
+  }
+  return found
+}

@@ -1,0 +1,36 @@
+import { armCrashPoint } from '../base/crash-point.ts'
+import { environmentSettings } from '../config/program-options.ts'
+import { runProgram } from './program.ts'
+
+/** The door: the only place that reads the environment, listens to signals, and ends the process. */
+const environment = (name: string) => process.env[name]
+armCrashPoint(environment(environmentSettings.crashAt.environment))
+
+const interrupt = new AbortController()
+let endedBy: 'SIGINT' | 'SIGTERM' | undefined
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (endedBy) process.exit(signal === 'SIGINT' ? 130 : 143)
+    endedBy = signal
+    process.stderr.write('Stopping cleanly (again to stop at once).\n')
+    interrupt.abort()
+  })
+}
+// A reader that went away (`| head`) is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+
+const args = process.argv.slice(2)
+// A password in a URL is not left for everybody to read in the list of processes.
+if (args.some((arg) => /:\/\/[^/@]*:[^/@]*@/.test(arg))) process.title = 'yardmaster'
+
+const code = await runProgram(args, {
+  environment,
+  out: process.stdout,
+  err: process.stderr,
+  in: process.stdin,
+  signal: interrupt.signal,
+})
+process.exitCode = endedBy === 'SIGINT' ? 130 : endedBy === 'SIGTERM' ? 143 : code

@@ -1,0 +1,146 @@
+import { formatBytes, formatCount, formatDuration } from '../base/duration.ts'
+import { Failure } from '../base/failure.ts'
+import { getRun, listRuns, listSteps, markLostAttempts } from '../monitoring/run-log.ts'
+import { action, type Group } from './action.ts'
+import { type CommandContext, withControl } from './command-context.ts'
+
+const statuses = ['WAITING', 'RUNNING', 'OK', 'WARNING', 'CRITICAL']
+
+/** `yardmaster run …` */
+export const runGroup: Group = (program) => {
+  const group = program.command('run').description('what happened')
+  group
+    .command('list')
+    .option('--job <id>', 'only runs of this job')
+    .option('--status <status>', statuses.join(', '))
+    .option('--limit <n>', 'at most so many', '50')
+    .description('runs, newest first')
+    .addHelpText('after', '\nExample:\n  yardmaster run list --status CRITICAL')
+    .action(action(list))
+  group
+    .command('show')
+    .argument('<run>', 'id')
+    .description('one run with its steps')
+    .addHelpText('after', '\nExample:\n  yardmaster run show 17')
+    .action(action(show))
+}
+
+function wholeNumber(text: string, flag: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0) return value
+  throw new Failure('wrong_usage', {
+    message: `${flag} is '${text}'; it must be a whole number above 0.`,
+    object: flag,
+    remedy: `For example: ${flag} 20`,
+  })
+}
+
+async function list(context: CommandContext, flags: { job?: string; status?: string; limit: string }): Promise<number> {
+  const status = flags.status?.toUpperCase()
+  if (status !== undefined && !statuses.includes(status)) {
+    throw new Failure('wrong_usage', {
+      message: `'${flags.status}' is not a status of a run.`,
+      object: '--status',
+      remedy: `One of ${statuses.join(', ')}.`,
+    })
+  }
+  const jobId = flags.job === undefined ? undefined : wholeNumber(flags.job, '--job')
+  const limit = wholeNumber(flags.limit, '--limit')
+  return withControl(context, async (control) => {
+    await markLostAttempts(control)
+    const rows = await listRuns(control, { jobId, status, limit })
+    if (context.terminal.json) {
+      context.terminal.document(
+        rows.map(({ attempt_id: _attempt, rows: count, bytes, ...run }) => ({
+          ...run,
+          rows: Number(count ?? 0),
+          bytes: Number(bytes ?? 0),
+        })),
+      )
+    } else {
+      context.terminal.table(
+        rows,
+        [
+          { head: 'LEVEL', kind: 'level', value: (row) => row.status },
+          { head: 'RUN', kind: 'number', value: (row) => row.id },
+          { head: 'JOB', kind: 'number', value: (row) => row.job_id },
+          { head: 'OBJECT', value: (row) => row.object },
+          { head: 'OPERATION', value: (row) => row.operation },
+          { head: 'STARTED', value: (row) => context.terminal.time(row.started_at) },
+          {
+            head: 'TOOK',
+            kind: 'number',
+            value: (row) =>
+              row.started_at && row.finished_at
+                ? formatDuration((row.finished_at.getTime() - row.started_at.getTime()) / 1000)
+                : null,
+          },
+          { head: 'REASON', value: (row) => row.reason },
+          { head: 'MESSAGE', value: (row) => row.message },
+        ],
+        'No run yet.',
+      )
+    }
+    return 0
+  })
+}
+
+async function show(context: CommandContext, _flags: object, id: string): Promise<number> {
+  return withControl(context, async (control) => {
+    await markLostAttempts(control)
+    const run = await getRun(control, id)
+    const steps = await listSteps(control, run)
+    const { terminal } = context
+    if (terminal.json) {
+      terminal.document({
+        run_id: run.id,
+        job_id: run.job_id,
+        kind: run.kind,
+        operation: run.operation,
+        object: run.object,
+        status: run.status,
+        reason: run.reason,
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+        worker: run.worker,
+        host: run.host,
+        attempt: run.attempt,
+        rows: run.rows === null ? null : Number(run.rows),
+        bytes: run.bytes === null ? null : Number(run.bytes),
+        message: run.message,
+        steps: steps.map((step) => ({
+          ...step,
+          rows: step.rows === null ? null : Number(step.rows),
+          bytes: step.bytes === null ? null : Number(step.bytes),
+        })),
+      })
+      return 0
+    }
+    const took =
+      run.started_at && run.finished_at
+        ? ` in ${formatDuration((run.finished_at.getTime() - run.started_at.getTime()) / 1000)}`
+        : ''
+    terminal.line(
+      `Run ${run.id}, ${run.operation} of ${run.object}: ${terminal.level(run.status)}${run.reason ? ` (${run.reason})` : ''}${took}, by ${run.worker ?? 'nobody'} on ${run.host ?? 'no host'}.`,
+    )
+    if (run.message) terminal.line(run.message)
+    terminal.table(
+      steps,
+      [
+        { head: 'LEVEL', kind: 'level', value: (step) => step.status },
+        { head: 'STEP', value: (step) => step.action },
+        { head: 'STARTED', value: (step) => terminal.time(step.started_at) },
+        { head: 'TOOK', kind: 'number', value: (step) => formatDuration(step.elapsed_seconds) },
+        { head: 'ROWS', kind: 'number', value: (step) => (step.rows === null ? null : formatCount(Number(step.rows))) },
+        {
+          head: 'BYTES',
+          kind: 'number',
+          value: (step) => (step.bytes === null ? null : formatBytes(Number(step.bytes))),
+        },
+        { head: 'MESSAGE', value: (step) => step.message },
+      ],
+      'No steps.',
+    )
+    return 0
+  })
+}

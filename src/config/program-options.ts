@@ -1,0 +1,97 @@
+import { z } from 'zod'
+import { Failure } from '../base/failure.ts'
+
+/** One declaration of an option: flag, environment variable, type, default and help text. */
+export interface OptionDeclaration {
+  /** As commander reads it: `--control <url>`. */
+  readonly flag: string
+  readonly environment?: string
+  readonly schema: z.ZodType
+  readonly help: string
+  /** A secret is never shown, also not in help or logs. */
+  readonly secret?: boolean
+}
+
+/** Options that every command takes. */
+export const programOptions = {
+  control: {
+    flag: '--control <url>',
+    environment: 'YARDMASTER_CONTROL_URL',
+    schema: z.string().optional(),
+    help: 'control database; without it, the embedded one',
+    secret: true,
+  },
+  dataDir: {
+    flag: '--data-dir <path>',
+    environment: 'YARDMASTER_DATA_DIR',
+    schema: z.string().optional(),
+    help: 'folder of the embedded control database and the key (default: /var/lib/yardmaster as root, else the XDG data folder)',
+  },
+  logLevel: {
+    flag: '--log-level <level>',
+    environment: 'YARDMASTER_LOG_LEVEL',
+    schema: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    help: 'debug, info, warn, error or silent; debug also prints stacks',
+  },
+  json: { flag: '--json', schema: z.boolean().default(false), help: 'print one JSON document on stdout' },
+  yes: {
+    flag: '--yes',
+    schema: z.boolean().default(false),
+    help: 'answer yes to the confirmation of a destructive command',
+  },
+  color: {
+    flag: '--color <when>',
+    schema: z.enum(['auto', 'always', 'never']).default('auto'),
+    help: 'colour levels: auto, always or never',
+  },
+  streams: {
+    flag: '--streams <n>',
+    environment: 'YARDMASTER_STREAMS',
+    schema: z.coerce.number().int().min(1).max(32).default(2),
+    help: 'streams that read a large source side by side',
+  },
+} as const satisfies Record<string, OptionDeclaration>
+
+/** Settings that have no flag, only an environment variable. */
+export const environmentSettings = {
+  key: {
+    environment: 'YARDMASTER_KEY',
+    help: 'key of the stored passwords: 32 bytes as 64 hexadecimal digits or base64',
+    secret: true,
+  },
+  crashAt: { environment: 'YARDMASTER_CRASH_AT', help: 'for tests: end the process with SIGKILL at this crash point' },
+  noColor: { environment: 'NO_COLOR', help: 'no colour' },
+  screenReader: { environment: 'YARDMASTER_SCREEN_READER', help: '1: progress as sentences, without redrawing' },
+} as const
+
+export interface ProgramOptions {
+  readonly control: string | undefined
+  readonly dataDir: string | undefined
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  readonly json: boolean
+  readonly yes: boolean
+  readonly color: 'auto' | 'always' | 'never'
+  readonly streams: number
+}
+
+/** Resolves the options once: flag, else environment, else default. Throws `wrong_usage`. The result is frozen. */
+export function resolveProgramOptions(
+  flags: Readonly<Record<string, unknown>>,
+  environment: (name: string) => string | undefined,
+): ProgramOptions {
+  const resolved: Record<string, unknown> = {}
+  for (const [key, option] of Object.entries<OptionDeclaration>(programOptions)) {
+    const fromEnvironment = option.environment === undefined ? undefined : environment(option.environment)
+    const given = flags[key] ?? (fromEnvironment === '' ? undefined : fromEnvironment)
+    const parsed = option.schema.safeParse(given)
+    if (!parsed.success) {
+      throw new Failure('wrong_usage', {
+        message: `${option.flag} is '${String(given)}': ${parsed.error.issues.map((issue) => issue.message).join('; ')}.`,
+        object: option.flag,
+        remedy: option.help,
+      })
+    }
+    resolved[key] = parsed.data
+  }
+  return Object.freeze(resolved) as unknown as ProgramOptions
+}

@@ -1,0 +1,136 @@
+import { z } from 'zod'
+import { parseDuration } from '../base/duration.ts'
+import { Failure } from '../base/failure.ts'
+import { nearest } from '../base/nearest.ts'
+
+/** An option of a replication: the same flag in `add`, the same key in `set`, the same column in SQL. */
+export interface ReplicationOption {
+  readonly flag: string
+  /** Column of the view `replications` and key of `alter_replication`; undefined where only `add` has it. */
+  readonly column?: string
+  readonly schema: z.ZodType
+  readonly help: string
+  /** Types that it has a meaning for. Default: all. */
+  readonly types?: readonly string[]
+  /** May be given several times. */
+  readonly many?: boolean
+}
+
+const list = z.string().transform(splitList)
+const yesNo = z
+  .union([z.boolean(), z.enum(['true', 'false', 'yes', 'no', 'on', 'off'])])
+  .transform((value) => value === true || ['true', 'yes', 'on'].includes(String(value)))
+const interval = z.string().transform((text) => parseDuration(text))
+const statements = z.union([z.array(z.string()), z.string().transform((text) => (text === '' ? [] : [text]))])
+
+export const replicationOptions = {
+  columns: {
+    flag: '--columns <a,b>',
+    column: 'columns',
+    schema: list,
+    help: 'copy only these columns, named as in SQL',
+  },
+  where: {
+    flag: '--where <sql>',
+    column: 'condition',
+    schema: z.string(),
+    help: "SQL that follows the source's FROM: 'WHERE …', or ', other WHERE …'",
+  },
+  index: { flag: '--no-index', column: 'build_indexes', schema: yesNo, help: 'build no indexes at the destination' },
+  data: { flag: '--no-data', schema: yesNo, help: 'make the destination without pulling data' },
+  site: {
+    flag: '--site <name>',
+    column: 'site',
+    schema: z.string(),
+    help: 'site that the work belongs to (placement)',
+  },
+  postScript: {
+    flag: '--post-script <sql>',
+    column: 'post_script',
+    schema: statements,
+    help: 'statement to run in the destination after its structure was made or changed; may be repeated',
+    types: ['snapshot'],
+    many: true,
+  },
+  sequence: {
+    flag: '--sequence <name>',
+    column: 'sequences',
+    schema: statements,
+    help: 'destination sequence to set to the maximum of the columns that use it; may be repeated',
+    types: ['table'],
+    many: true,
+  },
+  truncateCascade: {
+    flag: '--truncate-cascade',
+    column: 'truncate_cascade',
+    schema: yesNo,
+    help: 'also empty the tables that refer to the destination',
+    types: ['table'],
+  },
+  swapWait: {
+    flag: '--swap-wait <interval>',
+    column: 'swap_wait',
+    schema: interval,
+    help: 'how long to wait for readers before new rows are shown (default: 1 minute)',
+  },
+} as const satisfies Record<string, ReplicationOption>
+
+export type ReplicationOptionKey = keyof typeof replicationOptions
+
+/** Milliseconds of `--swap-wait` where nobody says otherwise. */
+export const defaultSwapWait = 60_000
+
+/** Reads one option's value. Throws `wrong_usage`, `option_not_for_type`. */
+export function readReplicationOption(key: ReplicationOptionKey, value: unknown, type: string): unknown {
+  const option: ReplicationOption = replicationOptions[key]
+  if (option.types && !option.types.includes(type)) {
+    throw new Failure('option_not_for_type', {
+      message: `${option.flag.split(' ')[0]} has no meaning for the type ${type}; it is for ${option.types.join(', ')}.`,
+      object: option.flag.split(' ')[0],
+    })
+  }
+  const parsed = option.schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw new Failure('wrong_usage', {
+    message: `${option.flag.split(' ')[0]} is '${String(value)}': ${parsed.error.issues.map((issue) => issue.message).join('; ')}.`,
+    object: option.flag,
+    remedy: option.help,
+  })
+}
+
+/** `swap-wait` → `swapWait`. Unknown keys are errors that name the nearest. */
+export function settableKey(name: string): ReplicationOptionKey {
+  const settable = Object.entries<ReplicationOption>(replicationOptions).filter(
+    ([, option]) => option.column !== undefined,
+  )
+  const spelled = new Map(
+    settable.map(([key, option]) => [(option.flag.split(' ')[0] ?? '').replace(/^--(no-)?/, ''), key]),
+  )
+  const found = spelled.get(name)
+  if (found) return found as ReplicationOptionKey
+  const near = nearest(name, [...spelled.keys()])
+  throw new Failure('wrong_usage', {
+    message: `A replication has no option '${name}'${near ? `; did you mean '${near}'?` : '.'}`,
+    object: name,
+    remedy: `Options that can be set: ${[...spelled.keys()].join(', ')}.`,
+  })
+}
+
+/** Splits `a,"B,c"` at its commas, quoted as in SQL; unquoted names fold to lower case. */
+function splitList(text: string): string[] {
+  if (text.trim() === '') return []
+  const part = /\s*(?:"((?:[^"]|"")+)"|([^",]+?))\s*(,|$)/y
+  const names: string[] = []
+  for (let at = 0; ; at = part.lastIndex) {
+    part.lastIndex = at
+    const match = part.exec(text)
+    if (!match)
+      throw new Failure('name_invalid', {
+        message: `'${text}' is not a list of column names.`,
+        object: text,
+        remedy: 'Write --columns id,name; quote odd names as in SQL: --columns \'id,"Odd,Name"\'.',
+      })
+    names.push(match[1] === undefined ? (match[2] ?? '').toLowerCase() : match[1].replaceAll('""', '"'))
+    if (match[3] === '') return names
+  }
+}
