@@ -15,7 +15,7 @@ export class Progress {
   readonly #quiet: boolean
   readonly #redraws: boolean
   #step: { action: string; since: number } | undefined
-  #lastLine = 0
+  #lastLine = Date.now()
   #drawn = false
 
   constructor(terminal: Terminal, logLevel: string, screenReader: boolean) {
