@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { Socket } from 'node:net'
 import pg from 'pg'
 import { Failure } from '../base/failure.ts'
 import { type ConnectionParts, displayUrl, isLoopback } from './connection-url.ts'
@@ -50,20 +51,44 @@ const fixedSettings: Readonly<Record<string, string>> = {
   client_connection_check_interval: '2000',
 }
 
-/** The driver's connection with the frame filter before its parser. */
-class FilteredConnection extends pg.Connection {
-  readonly filter = new CopyFrameFilter()
+/** What one read takes from a socket at most. Fewer, larger reads cost less; one buffer a session keeps memory flat. */
+const readBytes = 256 * 1024
 
-  attachListeners(stream: NodeJS.EventEmitter & { destroy(error: Error): void }): void {
+/**
+ * The driver's connection with the frame filter before its parser. Without TLS its socket reads into one buffer that is
+ * used again and again; with TLS each read brings a buffer of its own.
+ */
+class FilteredConnection extends pg.Connection {
+  readonly filter: CopyFrameFilter
+
+  constructor(config: pg.ConnectionConfig) {
+    const filter = new CopyFrameFilter()
+    const receive = (bytes: Buffer) => {
+      try {
+        filter.push(bytes)
+      } catch (error) {
+        this.stream.destroy(error as Error)
+      }
+    }
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(readBytes),
+      callback: (length: number, buffer: Uint8Array) => {
+        receive((buffer as Buffer).subarray(0, length))
+        return true
+      },
+    }
+    super(config.ssl ? config : ({ ...config, stream: new Socket({ onread }) } as unknown as pg.ConnectionConfig))
+    this.filter = filter
+    this.#receive = receive
+  }
+
+  readonly #receive: (bytes: Buffer) => void
+
+  /** The driver hands its socket over here when there is something to read. */
+  attachListeners(stream: NodeJS.EventEmitter): void {
     const attach = (pg.Connection.prototype as unknown as { attachListeners(stream: unknown): void }).attachListeners
     attach.call(this, this.filter)
-    stream.on('data', (chunk: Buffer) => {
-      try {
-        this.filter.push(chunk)
-      } catch (error) {
-        stream.destroy(error as Error)
-      }
-    })
+    stream.on('data', this.#receive)
   }
 }
 

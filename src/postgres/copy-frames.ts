@@ -7,7 +7,7 @@ const maxMessageBytes = 64 * 1024 * 1024
 
 /** Receives CopyData frames as the server sent them, headers included, cut anywhere: they can be written on as they are. */
 export interface CopyFrameSink {
-  /** A run of bytes of CopyData frames, in order. */
+  /** A run of bytes of CopyData frames, in order. They are overwritten by the next read, unless the source is paused. */
   frames(bytes: Buffer): void
   /** Called for each new CopyData frame, that is each row, with its payload's length in bytes. */
   row(payloadBytes: number): void
@@ -49,7 +49,7 @@ export class CopyFrameFilter extends EventEmitter {
       at += step
     }
     this.#hand(bytes, runStart, at, runIsCopy)
-    if (at < bytes.length) this.#held = bytes.subarray(at)
+    if (at < bytes.length) this.#held = Buffer.from(bytes.subarray(at))
   }
 
   #begin(length: number, isCopy: boolean): void {
@@ -63,6 +63,7 @@ export class CopyFrameFilter extends EventEmitter {
     if (to <= from) return
     const run = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to)
     if (isCopy) this.sink?.frames(run)
-    else this.emit('data', run)
+    // The driver keeps messages that are cut; what was read into is used again.
+    else this.emit('data', Buffer.from(run))
   }
 }

@@ -12,9 +12,6 @@ export interface CopyCounter {
   bytes: number
 }
 
-/** Bytes that may wait for a slow destination before the source is held. */
-const highWater = 1024 * 1024
-
 /**
  * Passes `COPY … TO STDOUT` of one session on to `COPY … FROM STDIN` of another as bytes. Memory stays flat at any size:
  * a slow destination pauses the source's socket. Both statements are over when this resolves; neither session's
@@ -45,8 +42,6 @@ export async function copyThrough(
     }
     await inputDone
     throw failure
-  } finally {
-    relay.close()
   }
   if (!relay.discarding) wireOf(to.session.connection).endCopyFrom()
   return { rows: (await inputDone).rows }
@@ -145,20 +140,26 @@ class CopyOut extends CopyQuery {
   }
 }
 
-/** Writes the source's frames to the destination's socket, and holds the source while that is full. */
+/**
+ * Writes the source's frames to the destination's socket. What was read is written before anything more is read: where the
+ * kernel does not take it at once, the source's socket is held until it has, because the next read uses the same buffer.
+ */
 class Relay implements CopyFrameSink {
   discarding = false
   readonly #source: Session
   readonly #destination: Session
   readonly #counter: CopyCounter
   #held = false
-  readonly #release = () => this.#resume()
+  readonly #flushed = () => {
+    if (!this.#held || this.#destination.connection.stream.writableLength > 0) return
+    this.#held = false
+    this.#source.connection.stream.resume()
+  }
 
   constructor(source: Session, destination: Session, counter: CopyCounter) {
     this.#source = source
     this.#destination = destination
     this.#counter = counter
-    destination.connection.stream.on('drain', this.#release)
   }
 
   row(payloadBytes: number): void {
@@ -169,7 +170,8 @@ class Relay implements CopyFrameSink {
   frames(bytes: Buffer): void {
     if (this.discarding) return
     const { stream } = this.#destination.connection
-    if (!stream.write(bytes) && stream.writableLength > highWater && !this.#held) {
+    stream.write(bytes, this.#flushed)
+    if (stream.writableLength > 0 && !this.#held) {
       this.#held = true
       this.#source.connection.stream.pause()
     }
@@ -178,18 +180,6 @@ class Relay implements CopyFrameSink {
   /** The destination failed: what still comes is thrown away, so that the source can end. */
   discard(): void {
     this.discarding = true
-    this.#resume()
-  }
-
-  close(): void {
-    this.#resume()
-    this.#destination.connection.stream.off('drain', this.#release)
-  }
-
-  #resume(): void {
-    if (!this.#held) return
-    this.#held = false
-    this.#source.connection.stream.resume()
   }
 }
 
