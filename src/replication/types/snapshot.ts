@@ -116,7 +116,8 @@ async function planSnapshot(
     await findRelation(destination, idle),
     await findRelation(destination, replication.destination),
   ]
-  if (view && view.kind !== 'view') {
+  // The view and the live side come into being in one transaction: a view without a live side is somebody else's.
+  if (view && (view.kind !== 'view' || position.state.live === undefined)) {
     throw new Failure('destination_exists', {
       message: `${label} is a ${view.kind} that this snapshot did not make; a snapshot's destination is a view.`,
       object: label,
@@ -214,8 +215,8 @@ async function fillIdle(
       about,
       deadline,
       async () => {
-        const held = await holdPosition(destination, fence.replicationId, fence.token, 'share')
-        emptying.done(await emptyIdle(context, destination, plan, held, kept))
+        await holdPosition(destination, fence.replicationId, fence.token, 'share')
+        emptying.done(await emptyIdle(context, destination, plan, kept))
         await destination.script('set local lock_timeout = 0')
         const step = context.reporter.step('load')
         const loaded = await loadFrozen(link, source, wholeRead(source), destination, target, true, step)
@@ -236,7 +237,7 @@ async function fillIdle(
     deadline,
     async () => {
       const held = await holdPosition(destination, fence.replicationId, fence.token, 'update')
-      emptying.done(await emptyIdle(context, destination, plan, held, kept))
+      emptying.done(await emptyIdle(context, destination, plan, kept))
       await movePosition(
         destination,
         held,
@@ -309,7 +310,6 @@ async function emptyIdle(
   context: RefreshContext,
   destination: Session,
   plan: SnapshotPlan,
-  held: Position,
   kept: readonly KeptIndex[],
 ): Promise<string | undefined> {
   const other = await findRelation(destination, sideTable(context.replication.destination, otherSide(plan.side)))
@@ -321,7 +321,7 @@ async function emptyIdle(
       ...createTableStatements(plan.idle, plan.columns),
       ...dressing.filter((one) => !one.startsWith('COMMENT')),
     ])
-    return held.state.live === undefined ? 'made' : 'structure changed: made anew'
+    return plan.idleRelation === undefined ? 'made' : 'structure changed: made anew'
   }
   await destination.query(sql`truncate ${relation(plan.idle)}`)
   for (const standing of await standingIndexes(destination, plan.idle)) {

@@ -40,14 +40,14 @@ export async function refreshTable(
   context: RefreshContext,
   link: Link,
   destination: Session,
-  _position: Position,
+  position: Position,
 ): Promise<RefreshResult> {
   const { replication, reporter } = context
   const label = destinationLabel(replication)
   const planning = reporter.step('plan')
   const copiedAt = new Date().toISOString()
   const source = await openSource(link, replication)
-  const plan = await planTable(context, destination, source)
+  const plan = await planTable(context, destination, position, source)
   const warnings = plan.cascade.length > 0 ? [`TRUNCATE CASCADE also empties ${plan.cascade.join(', ')}.`] : []
   planning.done(
     [`${plan.format} copy of ${sourceLabel(replication)} in one stream.`, ...warnings].join(' '),
@@ -74,11 +74,25 @@ export async function refreshTable(
   }
 }
 
-async function planTable(context: RefreshContext, destination: Session, source: SourceRead): Promise<TablePlan> {
+async function planTable(
+  context: RefreshContext,
+  destination: Session,
+  position: Position,
+  source: SourceRead,
+): Promise<TablePlan> {
   const { replication } = context
   const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
   const table = await findRelation(destination, replication.destination)
   if (table) refuseUnsuitable(table, replication)
+  // Ours comes into being with its first rows: one that stands there before was made by somebody else meanwhile.
+  const stranger = table && position.readNumber === '0' && position.made.some((object) => object.kind === 'table')
+  if (stranger) {
+    const label = destinationLabel(replication)
+    throw new Failure('destination_exists', {
+      message: `${label} was made by somebody else while it was being set up; it was not touched.`,
+      object: label,
+    })
+  }
   const shape = table ?? newShape(replication, columns)
   return {
     table,
