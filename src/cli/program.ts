@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { exitCodeOf, Failure } from '../base/failure.ts'
-import { type OptionDeclaration, programOptions } from '../config/program-options.ts'
+import { describeOption, type OptionDeclaration, programOptions } from '../config/program-options.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { attach } from './action.ts'
 import type { Surroundings } from './command-context.ts'
@@ -34,7 +34,7 @@ export function buildProgram(): Command {
 function addGlobalOptions(command: Command): void {
   for (const option of Object.values<OptionDeclaration>(programOptions)) {
     const taken = command.options.some((one) => one.long === option.flag.split(' ')[0])
-    if (!taken) command.option(option.flag, option.environment ? `${option.help} [${option.environment}]` : option.help)
+    if (!taken) command.option(option.flag, describeOption(option))
   }
   for (const child of command.commands) {
     child.exitOverride().showSuggestionAfterError()

@@ -60,9 +60,25 @@ export const environmentSettings = {
     secret: true,
   },
   crashAt: { environment: 'YARDMASTER_CRASH_AT', help: 'for tests: end the process with SIGKILL at this crash point' },
-  noColor: { environment: 'NO_COLOR', help: 'no colour' },
   screenReader: { environment: 'YARDMASTER_SCREEN_READER', help: '1: progress as sentences, without redrawing' },
+  noColor: { environment: 'NO_COLOR', help: 'anything but empty: no colour' },
+  terminal: { environment: 'TERM', help: 'dumb: no colour' },
+  allLocale: { environment: 'LC_ALL', help: 'locale: signs beyond ASCII are printed where it is a UTF-8 one' },
+  characterLocale: { environment: 'LC_CTYPE', help: 'the same, where LC_ALL is not set' },
+  locale: { environment: 'LANG', help: 'the same, where neither LC_ALL nor LC_CTYPE is set' },
+  dataHome: {
+    environment: 'XDG_DATA_HOME',
+    help: 'folder for the data of users other than root (default: ~/.local/share)',
+  },
+  cacheHome: { environment: 'XDG_CACHE_HOME', help: 'folder for compiled code (default: ~/.cache)' },
 } as const
+
+/** Help text of an option with its default and its environment variable. */
+export function describeOption(option: OptionDeclaration): string {
+  const standard = option.schema.safeParse(undefined).data
+  const shown = typeof standard === 'string' || typeof standard === 'number' ? ` (default: ${standard})` : ''
+  return `${option.help}${shown}${option.environment === undefined ? '' : ` [${option.environment}]`}`
+}
 
 export interface ProgramOptions {
   readonly control: string | undefined
