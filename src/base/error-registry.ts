@@ -65,6 +65,10 @@ const entries = {
     meaning: 'The server asked for the password in clear text or as MD5 over a connection without TLS.',
     remedy: 'Use SCRAM on the server, or sslmode=verify-full.',
   },
+  protocol_violated: {
+    meaning: 'The server sent what no PostgreSQL server sends; the connection was cut.',
+    remedy: 'Check that host and port are a PostgreSQL server’s, and that nothing between changes what it sends.',
+  },
   too_many_connections: {
     meaning: 'The server or the role has no free connection.',
     remedy: 'Raise max_connections or the role’s CONNECTION LIMIT, or close idle sessions.',

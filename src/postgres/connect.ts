@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { Socket } from 'node:net'
 import pg from 'pg'
 import { Failure } from '../base/failure.ts'
 import { type ConnectionParts, displayUrl, isLoopback } from './connection-url.ts'
-import { CopyFrameFilter } from './copy-frames.ts'
+import { FilteredConnection } from './filtered-connection.ts'
+import { quoteIdentifier } from './identifier.ts'
+import { findPassword } from './password-file.ts'
 import { type Sql, sql } from './sql.ts'
-import { type Side, toFailure } from './sqlstate.ts'
+import { isConnectionLoss, type Side, toFailure } from './sqlstate.ts'
 import { wireOf } from './wire.ts'
 
 /** Oldest and newest PostgreSQL that we work with. */
@@ -19,11 +20,21 @@ export interface SessionOptions {
   readonly object?: string | undefined
   /** Milliseconds until a server that does not answer is given up. Default 10,000. */
   readonly connectTimeout?: number
+  /** Where a password is looked up that the URL lacks. Default: `.pgpass` in the home of this process's user. */
+  readonly passwordFile?: string | undefined
 }
+
+/** Iterations of a SCRAM exchange that we compute at most (half a second). PostgreSQL's own default is 4096. */
+const maxScramIterations = 1_000_000
+
+/** Milliseconds that a request to cancel may take. */
+const cancelPatience = 5000
 
 /** Everything that would make a session of ours depend on a role's or a server's settings. */
 const fixedSettings: Readonly<Record<string, string>> = {
   search_path: '',
+  // Nothing of ours shows notices; a view may raise one for each row.
+  client_min_messages: 'error',
   client_encoding: 'UTF8',
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',
@@ -36,7 +47,6 @@ const fixedSettings: Readonly<Record<string, string>> = {
   row_security: 'off',
   synchronous_commit: 'on',
   default_transaction_isolation: 'read committed',
-  default_transaction_read_only: 'off',
   default_transaction_deferrable: 'off',
   statement_timeout: '0',
   lock_timeout: '0',
@@ -51,47 +61,6 @@ const fixedSettings: Readonly<Record<string, string>> = {
   client_connection_check_interval: '2000',
 }
 
-/** What one read takes from a socket at most. Fewer, larger reads cost less; one buffer a session keeps memory flat. */
-const readBytes = 256 * 1024
-
-/**
- * The driver's connection with the frame filter before its parser. Without TLS its socket reads into one buffer that is
- * used again and again; with TLS each read brings a buffer of its own.
- */
-class FilteredConnection extends pg.Connection {
-  readonly filter: CopyFrameFilter
-
-  constructor(config: pg.ConnectionConfig) {
-    const filter = new CopyFrameFilter()
-    const receive = (bytes: Buffer) => {
-      try {
-        filter.push(bytes)
-      } catch (error) {
-        this.stream.destroy(error as Error)
-      }
-    }
-    const onread = {
-      buffer: Buffer.allocUnsafeSlow(readBytes),
-      callback: (length: number, buffer: Uint8Array) => {
-        receive((buffer as Buffer).subarray(0, length))
-        return true
-      },
-    }
-    super(config.ssl ? config : ({ ...config, stream: new Socket({ onread }) } as unknown as pg.ConnectionConfig))
-    this.filter = filter
-    this.#receive = receive
-  }
-
-  readonly #receive: (bytes: Buffer) => void
-
-  /** The driver hands its socket over here when there is something to read. */
-  attachListeners(stream: NodeJS.EventEmitter): void {
-    const attach = (pg.Connection.prototype as unknown as { attachListeners(stream: unknown): void }).attachListeners
-    attach.call(this, this.filter)
-    stream.on('data', this.#receive)
-  }
-}
-
 /** One session. Queries reject with a `Failure`; a broken connection rejects what runs and what follows. */
 export class Session {
   readonly client: pg.Client
@@ -103,9 +72,19 @@ export class Session {
   major = 0
   /** Backend pid on the server. */
   pid = 0
+  /** Statements that the server has been told in full, and has not answered yet (`stall-watch.ts`). */
+  awaited = 0
+  readonly #tls: TlsOptions
   #ended = false
 
-  constructor(client: pg.Client, connection: FilteredConnection, parts: ConnectionParts, options: SessionOptions) {
+  constructor(
+    client: pg.Client,
+    connection: FilteredConnection,
+    parts: ConnectionParts,
+    options: SessionOptions,
+    tls: TlsOptions,
+  ) {
+    this.#tls = tls
     this.client = client
     this.connection = connection
     this.parts = parts
@@ -115,6 +94,7 @@ export class Session {
 
   /** Runs one statement. A statement without values goes by the extended protocol too, so it can never be two. */
   async query<Row extends object = Record<string, unknown>>(statement: Sql): Promise<Row[]> {
+    this.awaited += 1
     try {
       const result = await this.client.query({
         text: statement.text,
@@ -124,6 +104,8 @@ export class Session {
       return result.rows as Row[]
     } catch (error) {
       throw this.failure(error)
+    } finally {
+      this.awaited -= 1
     }
   }
 
@@ -141,10 +123,13 @@ export class Session {
 
   /** Several statements of our own making at once (simple protocol). Never for text that anybody else wrote. */
   async script(text: string): Promise<void> {
+    this.awaited += 1
     try {
       await this.client.query(text)
     } catch (error) {
       throw this.failure(error)
+    } finally {
+      this.awaited -= 1
     }
   }
 
@@ -166,10 +151,13 @@ export class Session {
     this.connection.stream.destroy()
   }
 
-  /** Asks the server to cancel what runs on this session, by a connection of its own. Never waits, never throws. */
-  cancel(): void {
+  /**
+   * Asks the server to cancel what runs on this session, by a connection of its own. Resolves when the server has taken the
+   * request, or after five seconds; never rejects.
+   */
+  cancel(): Promise<void> {
     const key = this.client as unknown as { processID: number; secretKey: number }
-    const request = new pg.Connection({ ssl: tlsOptions(this.parts) } as pg.ConnectionConfig)
+    const request = new pg.Connection({ ssl: this.#tls } as pg.ConnectionConfig)
     const wire = wireOf(request)
     request.on('error', () => undefined)
     request.on('connect', () =>
@@ -179,7 +167,15 @@ export class Session {
     const { host, port } = this.parts
     if (host.startsWith('/')) wire.connect(`${host}/.s.PGSQL.${port}`)
     else wire.connect(port, host)
-    setTimeout(() => request.stream.destroy(), 5000).unref()
+    return new Promise((resolve) => {
+      const giveUp = setTimeout(() => request.stream.destroy(), cancelPatience).unref()
+      // The server closes a cancel request's connection when it has taken it.
+      request.once('end', () => {
+        clearTimeout(giveUp)
+        request.stream.destroy()
+        resolve()
+      })
+    })
   }
 
   /** Cuts the connection without a word, as a crash would. */
@@ -190,39 +186,88 @@ export class Session {
 }
 
 /**
- * Opens a session with fixed settings. Throws `…_unreachable`, `authentication_failed`, `database_missing`,
- * `version_unsupported`, `pooler_refused`, `tls_failed`, `password_unprotected`.
+ * Opens a session with fixed settings. Throws `…_unreachable`, `authentication_failed`, `permission_denied`,
+ * `database_missing`, `too_many_connections`, `version_unsupported`, `pooler_refused`, `tls_failed`,
+ * `password_unprotected`, `protocol_violated`.
  */
 export async function connect(parts: ConnectionParts, options: SessionOptions): Promise<Session> {
-  const ssl = tlsOptions(parts)
+  const tls = tlsOptions(parts)
   const connection = new FilteredConnection({
-    ssl,
+    ssl: tls,
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
   } as pg.ConnectionConfig)
+  const session = new Session(newClient(parts, options, connection, tls), connection, parts, options, tls)
+  refuseOpenPassword(connection, parts)
+  session.client.on('error', () => undefined)
+  session.client.setMaxListeners(50)
+  const patience = options.connectTimeout ?? 10_000
+  let expired = false
+  // Until our first statements are answered: a server that lets us in and then says nothing is as good as none.
+  const timer = setTimeout(() => {
+    expired = true
+    connection.stream.destroy(new Error('timeout expired'))
+  }, patience)
+  try {
+    await session.client.connect()
+    await prepareSession(session)
+    return session
+  } catch (error) {
+    session.destroy()
+    throw explain(session, session.failure(error), expired ? patience : undefined)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function newClient(parts: ConnectionParts, options: SessionOptions, connection: pg.Connection, ssl: TlsOptions) {
   const client = new pg.Client({
     host: parts.host,
     port: parts.port,
     user: parts.user,
     database: parts.database,
     ssl,
+    sslnegotiation: 'postgres',
     connection,
-    connectionTimeoutMillis: options.connectTimeout ?? 10_000,
+    scramMaxIterations: maxScramIterations,
     application_name: applicationName(options.purpose),
-    ...(parts.password === undefined ? {} : { password: parts.password }),
+    password: () => passwordFor(parts, options),
   } as pg.ClientConfig)
-  const session = new Session(client, connection, parts, options)
-  refuseOpenPassword(connection, parts)
-  client.on('error', () => undefined)
-  client.setMaxListeners(50)
-  try {
-    await client.connect()
-    await prepareSession(session)
-    return session
-  } catch (error) {
-    session.destroy()
-    throw session.failure(error)
+  // The driver fills these from PGOPTIONS and PGREPLICATION; nothing but the URL decides what a session is.
+  const parameters = (client as unknown as { connectionParameters: { options?: string; replication?: string } })
+    .connectionParameters
+  delete parameters.options
+  delete parameters.replication
+  return client
+}
+
+function passwordFor(parts: ConnectionParts, options: SessionOptions): string {
+  if (parts.password !== undefined) return parts.password
+  const { file, password, ignored } = findPassword(parts, options.passwordFile)
+  if (password !== undefined) return password
+  const why = ignored === undefined ? `nor has ${file} one for it` : `and ${file} was not read: ${ignored}`
+  throw new Failure('authentication_failed', {
+    message: `${parts.host}:${parts.port} asks for the password of ${parts.user}; the URL has none, ${why}.`,
+    object: options.object ?? displayUrl(parts),
+  })
+}
+
+/** What the server or the socket said, with what is needed to do something about it. */
+function explain(session: Session, failure: Failure, waited: number | undefined): Failure {
+  const { parts, object } = session
+  const address = parts.host.startsWith('/') ? parts.host : `${parts.host}:${parts.port}`
+  const detail = { object, cause: failure.cause, retryable: failure.retryable, sqlstate: failure.sqlstate }
+  if (waited !== undefined) {
+    const message = `${address} did not answer within ${waited / 1000} s.`
+    return new Failure(`${session.side}_unreachable`, { ...detail, message, retryable: true })
   }
+  if (failure.code === 'permission_denied') {
+    const remedy = `As its owner or an administrator: GRANT CONNECT ON DATABASE ${quoteIdentifier(parts.database)} TO ${quoteIdentifier(parts.user)};`
+    return new Failure('permission_denied', { ...detail, message: failure.message, remedy })
+  }
+  if (isConnectionLoss(failure) || failure.code === 'protocol_violated' || failure.code === 'tls_failed')
+    return new Failure(failure.code, { ...detail, message: `${address}: ${failure.message}` })
+  return failure
 }
 
 /** PostgreSQL cuts application names at 63 bytes; ours say what for. */
@@ -231,11 +276,14 @@ export function applicationName(purpose: string): string {
 }
 
 async function prepareSession(session: Session): Promise<void> {
-  const names = Object.keys(fixedSettings)
+  // First and by itself: until then names resolve by whatever path the role or the database was given.
+  await session.query(sql`select pg_catalog.set_config('search_path', '', false)`)
+  const settings = { ...fixedSettings, default_transaction_read_only: session.side === 'source' ? 'on' : 'off' }
+  const names = Object.keys(settings)
   const row = await session.one<{ version: string; pid: number }>(sql`
     select current_setting('server_version_num') as version, pg_catalog.pg_backend_pid() as pid,
       (select count(pg_catalog.set_config(s.name, w.value, false))
-       from unnest(${names}::text[], ${Object.values(fixedSettings)}::text[]) as w(name, value)
+       from unnest(${names}::text[], ${Object.values(settings)}::text[]) as w(name, value)
        join pg_catalog.pg_settings s on lower(s.name) = lower(w.name)) as settings`)
   session.major = Math.floor(Number(row.version) / 10000)
   session.pid = row.pid
@@ -255,10 +303,14 @@ async function prepareSession(session: Session): Promise<void> {
   }
 }
 
-function tlsOptions(parts: ConnectionParts): false | Record<string, unknown> {
+type TlsOptions = false | Record<string, unknown>
+
+/** `require` with a CA verifies it, as libpq does. */
+function tlsOptions(parts: ConnectionParts): TlsOptions {
   if (parts.sslMode === 'disable') return false
-  const options: Record<string, unknown> = { rejectUnauthorized: parts.sslMode !== 'require' }
-  if (parts.sslMode === 'verify-ca') options.checkServerIdentity = () => undefined
+  const verifies = parts.sslMode !== 'require' || parts.sslRootCert !== undefined
+  const options: Record<string, unknown> = { rejectUnauthorized: verifies }
+  if (parts.sslMode !== 'verify-full') options.checkServerIdentity = () => undefined
   if (parts.sslRootCert !== undefined) {
     try {
       options.ca = readFileSync(parts.sslRootCert, 'utf8')
@@ -282,7 +334,7 @@ function refuseOpenPassword(connection: pg.Connection, parts: ConnectionParts): 
       connection.emit(
         'error',
         new Failure('password_unprotected', {
-          message: `${parts.host} asks for the password ${request.includes('MD5') ? 'as MD5' : 'in clear text'} over plain TCP; it was not sent.`,
+          message: `${parts.host}:${parts.port} asks for the password ${request.includes('MD5') ? 'as MD5' : 'in clear text'} over plain TCP; it was not sent.`,
           object: displayUrl(parts),
         }),
       )

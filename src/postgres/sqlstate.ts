@@ -1,5 +1,7 @@
 import type { ErrorCode } from '../base/error-registry.ts'
 import { Failure } from '../base/failure.ts'
+import { withoutPasswords } from './connection-url.ts'
+import { printable } from './identifier.ts'
 
 /** Which of our connections an error came from; names the code for a server that is away. */
 export type Side = 'source' | 'destination' | 'control' | 'database'
@@ -14,6 +16,7 @@ const lost = (side: Side): Verdict => ({ code: `${side}_unreachable`, retryable:
 /** By SQLSTATE, longest match first: five characters, then the class of two. Never by message text. */
 const bySqlstate: Readonly<Record<string, (side: Side) => Verdict>> = {
   '08': lost,
+  '08P01': () => ({ code: 'protocol_violated', retryable: false }),
   '28': () => ({ code: 'authentication_failed', retryable: false }),
   '3D000': () => ({ code: 'database_missing', retryable: false }),
   '40001': () => ({ code: 'sql_failed', retryable: true }),
@@ -43,6 +46,9 @@ const bySocket = new Set([
   'ETIMEDOUT',
 ])
 
+/** The server sent what no PostgreSQL server sends, or more of it than anything of ours asks for. */
+export class ProtocolViolation extends Error {}
+
 interface RawError {
   code?: string
   severity?: string
@@ -50,24 +56,33 @@ interface RawError {
   detail?: string
   hint?: string
   where?: string
+  /** Of a host name with several addresses, one each. */
+  errors?: readonly Error[]
 }
 
-/** Turns whatever a driver threw into a `Failure` with a code, whether it may be tried again, and the object it hit. */
+/**
+ * Turns whatever a driver threw into a `Failure` with a code, whether it may be tried again, and the object it hit. A
+ * server's words are shown on one line, without control characters and without the passwords of URLs.
+ */
 export function toFailure(error: unknown, context: { side: Side; object?: string | undefined }): Failure {
   if (error instanceof Failure) return error
   const raw = (error ?? {}) as RawError
   const fromServer = raw.severity !== undefined && raw.code !== undefined
-  const verdict = fromServer ? verdictOf(raw.code ?? '', context.side) : socketVerdict(raw, context.side)
-  const said = (raw.message || raw.code || String(error)).trim()
-  const parts = [fromServer ? `${said} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
+  const verdict = fromServer ? verdictOf(raw.code ?? '', context.side) : driverVerdict(error, raw, context.side)
+  const said = raw.message || raw.errors?.map((one) => one.message).join('; ') || raw.code || String(error)
+  const parts = [fromServer ? `${said.trim()} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
   return new Failure(verdict.code, {
-    message: parts.filter((part) => part).join('; '),
+    message: forPeople(parts.filter((part) => part).join('; ')),
     object: context.object,
     retryable: verdict.retryable,
     sqlstate: fromServer ? raw.code : undefined,
     cause: error,
-    ...(raw.hint && verdict.code === 'sql_failed' ? { remedy: raw.hint } : {}),
+    ...(raw.hint && verdict.code === 'sql_failed' ? { remedy: forPeople(raw.hint) } : {}),
   })
+}
+
+function forPeople(text: string): string {
+  return printable(withoutPasswords(text.trim().replaceAll(/\s*\n\s*/g, ' ')))
 }
 
 /** True when the connection is gone, so that whether a COMMIT took effect has to be looked up. */
@@ -80,17 +95,18 @@ function verdictOf(sqlstate: string, side: Side): Verdict {
   return rule ? rule(side) : { code: 'sql_failed', retryable: false }
 }
 
-function socketVerdict(raw: RawError, side: Side): Verdict {
-  const message = raw.message ?? ''
-  // The driver has no code for these two: they are its own words for a socket that closed or never opened.
-  if (
-    bySocket.has(raw.code ?? '') ||
-    /^Connection terminated|timeout expired|not queryable|Client was closed/.test(message)
-  ) {
-    return lost(side)
-  }
-  if (/SSL|TLS|certificate|self[- ]signed/i.test(`${raw.code} ${message}`))
-    return { code: 'tls_failed', retryable: false }
-  if (/SASL|SCRAM|password/i.test(message)) return { code: 'authentication_failed', retryable: false }
-  return { code: 'internal_error', retryable: false }
+/** The driver's own words, where it has no code for them (pg 8.23). */
+const byDriver: readonly (readonly [RegExp, (side: Side) => Verdict])[] = [
+  [/^Connection terminated|^timeout expired|not queryable|Client was closed/, lost],
+  [/^Received unexpected|^received invalid response/, () => ({ code: 'protocol_violated', retryable: false })],
+  [/SSL|TLS|certificate|self[- ]signed/i, () => ({ code: 'tls_failed', retryable: false })],
+  [/SASL|SCRAM|password|^Unknown authenticationOk/i, () => ({ code: 'authentication_failed', retryable: false })],
+]
+
+function driverVerdict(error: unknown, raw: RawError, side: Side): Verdict {
+  if (error instanceof ProtocolViolation) return { code: 'protocol_violated', retryable: false }
+  if (bySocket.has(raw.code ?? '')) return lost(side)
+  const said = raw.message || raw.code || ''
+  const rule = byDriver.find(([pattern]) => pattern.test(said) || pattern.test(raw.code ?? ''))
+  return rule ? rule[1](side) : { code: 'internal_error', retryable: false }
 }
