@@ -21,6 +21,8 @@ export interface Surroundings {
   readonly err: NodeJS.WriteStream
   readonly in: NodeJS.ReadStream
   readonly signal: AbortSignal
+  /** What Ctrl-C does: it aborts the signal, and the process ends with 130. */
+  interrupt(): void
 }
 
 /** One command's surroundings, options and terminal. */

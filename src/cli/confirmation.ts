@@ -1,6 +1,6 @@
-import { createInterface } from 'node:readline/promises'
 import { Failure } from '../base/failure.ts'
 import type { CommandContext } from './command-context.ts'
+import { askLine } from './prompt.ts'
 
 /**
  * Asks for the object's name before something is destroyed that nothing brings back. `--yes` answers; without it and
@@ -15,16 +15,7 @@ export async function confirmByName(context: CommandContext, what: string, name:
       remedy: 'Add --yes to do it without a question.',
     })
   }
-  const answer = await ask(context, `${what}\nType ${name} to go on: `)
+  const answer = await askLine(context, `${what}\nType ${name} to go on: `)
   if (answer.trim() !== name)
     throw new Failure('cancelled', { message: 'Not confirmed; nothing was done.', object: name })
-}
-
-async function ask(context: CommandContext, question: string): Promise<string> {
-  const prompt = createInterface({ input: context.in, output: context.err })
-  try {
-    return await prompt.question(question, { signal: context.signal })
-  } finally {
-    prompt.close()
-  }
 }

@@ -14,6 +14,7 @@ import { parseQualifiedName, printable } from '../postgres/identifier.ts'
 import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
 import { confirmByName } from './confirmation.ts'
+import { withPassword } from './password.ts'
 
 const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value]
 
@@ -23,7 +24,7 @@ export const databaseGroup: Group = (program) => {
   const example = (text: string) => `\nExample:\n  yardmaster ${text}`
   group
     .command('add')
-    .argument('<name>')
+    .argument('<name>', 'name to register it under')
     .argument('<url>', 'postgresql://user@host:port/database, or env:NAME or file:PATH that holds one')
     .option('--tag <tag>', 'tag; may be repeated', collect)
     .option('--force', 'register it though it cannot be reached now')
@@ -32,7 +33,7 @@ export const databaseGroup: Group = (program) => {
     .action(action(add))
   group
     .command('set')
-    .argument('<name>')
+    .argument('<name>', 'name of the registered database')
     .option('--url <url>', 'new URL, with the password: none is kept from the old one')
     .option('--tag <tag>', 'tags, replacing the old ones; may be repeated', collect)
     .option('--force', 'change it though it cannot be reached now')
@@ -46,20 +47,20 @@ export const databaseGroup: Group = (program) => {
     .action(action(list))
   group
     .command('test')
-    .argument('<name>')
+    .argument('<name>', 'name of the registered database')
     .description('connect, and say what the role may do')
     .addHelpText('after', example('database test crm'))
     .action(action(test))
   group
     .command('remove')
-    .argument('<name>')
+    .argument('<name>', 'name of the registered database')
     .description('forget a database that nothing uses; the database itself is not touched')
     .addHelpText('after', example('database remove crm'))
     .action(action(remove))
   group
     .command('prepare')
-    .argument('<name>')
-    .argument('<table...>')
+    .argument('<name>', 'name of the registered database')
+    .argument('<table...>', 'schema.table')
     .requiredOption('--for <type>', 'type of replication: snapshot or table')
     .option('--role <role>', 'role that gets the rights (default: the one in the URL)')
     .option('--dry-run', 'print the statements, run nothing')
@@ -75,13 +76,16 @@ async function add(
   url: string,
 ): Promise<number> {
   return withControl(context, async (control) => {
-    const database = await addDatabase(control, name, url, flags.tag ?? [])
-    try {
-      if (!flags.force) await probe(context, control, name)
-    } catch (error) {
-      await removeDatabase(control, name)
-      throw error
-    }
+    const database = await withPassword(context, url, async (whole) => {
+      const added = await addDatabase(control, name, whole, flags.tag ?? [])
+      try {
+        if (!flags.force) await probe(context, control, name)
+        return added
+      } catch (error) {
+        await removeDatabase(control, name)
+        throw error
+      }
+    })
     if (context.terminal.json) context.terminal.document(database)
     else context.terminal.line(`${name} is registered: ${database.url}`)
     return 0
@@ -101,8 +105,11 @@ async function set(
     })
   }
   return withControl(context, async (control) => {
-    if (flags.url !== undefined && !flags.force) await probeUrl(context, control, name, flags.url)
-    const database = await alterDatabase(control, name, { url: flags.url, tags: flags.tag })
+    const change = async (url: string | undefined) => {
+      if (url !== undefined && !flags.force) await probeUrl(context, control, name, url)
+      return alterDatabase(control, name, { url, tags: flags.tag })
+    }
+    const database = flags.url === undefined ? await change(undefined) : await withPassword(context, flags.url, change)
     if (context.terminal.json) context.terminal.document(database)
     else context.terminal.line(`${name} is changed: ${database.url}`)
     return 0

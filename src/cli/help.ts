@@ -15,20 +15,25 @@ export const helpGroup: Group = (program) => {
     .addHelpText('after', '\nExample:\n  yardmaster help error source_unreachable')
     .action(
       action(async (context: CommandContext, _flags: object, topic: string | undefined, name: string | undefined) => {
-        if (topic === undefined) context.out.write(program.helpInformation())
+        if (topic === undefined) program.outputHelp()
         else if (topic === 'error') explainError(context, name)
         else {
           const command = program.commands.find((one) => one.name() === topic)
-          if (!command)
-            throw new Failure('wrong_usage', {
-              message: `There is no help on '${printable(topic)}'.`,
-              object: printable(topic),
-            })
-          context.out.write(command.helpInformation())
+          if (!command) throw topicUnknown(topic, ['error', ...program.commands.map((one) => one.name())])
+          command.outputHelp()
         }
         return 0
       }),
     )
+}
+
+function topicUnknown(topic: string, known: readonly string[]): Failure {
+  const near = nearest(topic, known)
+  return new Failure('wrong_usage', {
+    message: `There is no help on '${printable(topic)}'${near ? `; did you mean '${near}'?` : '.'}`,
+    object: printable(topic),
+    remedy: `Topics: ${known.join(', ')}.`,
+  })
 }
 
 function explainError(context: CommandContext, name: string | undefined): void {

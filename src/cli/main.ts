@@ -40,5 +40,6 @@ const code = await runProgram(args, {
   err: process.stderr,
   in: process.stdin,
   signal: interrupt.signal,
+  interrupt: () => process.kill(process.pid, 'SIGINT'),
 })
 process.exitCode = endedBy === 'SIGINT' ? 130 : endedBy === 'SIGTERM' ? 143 : code

@@ -19,7 +19,7 @@ export const runGroup: Group = (program) => {
     .action(action(list))
   group
     .command('show')
-    .argument('<run>', 'id')
+    .argument('<run>', 'id of the run')
     .description('one run with its steps')
     .addHelpText('after', '\nExample:\n  yardmaster run show 17')
     .action(action(show))

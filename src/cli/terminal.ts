@@ -65,7 +65,7 @@ export class Terminal {
 
   /** Replaces the current line of a terminal. */
   redraw(text: string): void {
-    this.#err.write(`\r\x1b[2K${text.slice(0, Math.max(20, (this.#err.columns ?? 80) - 1))}`)
+    this.#err.write(`\r\x1b[2K${text.slice(0, Math.max(20, (this.#err.columns || 80) - 1))}`)
   }
 
   clearLine(): void {
@@ -109,7 +109,7 @@ export class Terminal {
     )
     for (const row of [heads, ...cells]) {
       const padded = row.map((cell, index) => pad(cell, widths[index] ?? 0, columns[index]?.kind === 'number'))
-      this.line(cutLast(padded, this.#out.columns ?? 200).trimEnd())
+      this.line(cutLast(padded, this.#out.columns || 200).trimEnd())
     }
   }
 }
@@ -123,10 +123,11 @@ function pad(cell: string, width: number, right: boolean): string {
   return right ? fill + cell : cell + fill
 }
 
-/** Only the last column is cut to the terminal's width. */
+/** Only the last column is cut to the terminal's width; one that holds a colour never is. */
 function cutLast(cells: readonly string[], width: number): string {
   const head = cells.slice(0, -1).join('  ')
-  const last = cells.at(-1) ?? ''
+  const last = (cells.at(-1) ?? '').trimEnd()
   const room = Math.max(8, width - visibleLength(head) - 2)
-  return `${head}${head === '' ? '' : '  '}${visibleLength(last) > room && last === stripVTControlCharacters(last) ? `${last.trimEnd().slice(0, room - 1)}…` : last}`
+  const cut = visibleLength(last) > room && last === stripVTControlCharacters(last)
+  return `${head}${head === '' ? '' : '  '}${cut ? `${last.slice(0, room - 1)}…` : last}`
 }

@@ -12,6 +12,8 @@ export interface OptionDeclaration {
   readonly secret?: boolean
 }
 
+const streamsRange = 'it must be a whole number from 1 to 32'
+
 /** Options that every command takes. */
 export const programOptions = {
   control: {
@@ -47,7 +49,7 @@ export const programOptions = {
   streams: {
     flag: '--streams <n>',
     environment: 'YARDMASTER_STREAMS',
-    schema: z.coerce.number().int().min(1).max(32).default(2),
+    schema: z.coerce.number(streamsRange).int(streamsRange).min(1, streamsRange).max(32, streamsRange).default(2),
     help: 'streams that read a large source side by side',
   },
 } as const satisfies Record<string, OptionDeclaration>
@@ -80,6 +82,19 @@ export function describeOption(option: OptionDeclaration): string {
   return `${option.help}${shown}${option.environment === undefined ? '' : ` [${option.environment}]`}`
 }
 
+/** `--streams is 'x'; it must be …`. */
+export function valueRefused(name: string, given: unknown, error: z.ZodError, help: string): Failure {
+  const wanted = error.issues.map((issue) => {
+    if (issue.code === 'invalid_value') return `it must be one of ${issue.values.join(', ')}`
+    return issue.message.charAt(0).toLowerCase() + issue.message.slice(1)
+  })
+  return new Failure('wrong_usage', {
+    message: `${name} is '${String(given)}'; ${[...new Set(wanted)].join('; ')}.`,
+    object: name,
+    remedy: `Correct it, or leave it out; it sets: ${help}.`,
+  })
+}
+
 export interface ProgramOptions {
   readonly control: string | undefined
   readonly dataDir: string | undefined
@@ -101,11 +116,8 @@ export function resolveProgramOptions(
     const given = flags[key] ?? (fromEnvironment === '' ? undefined : fromEnvironment)
     const parsed = option.schema.safeParse(given)
     if (!parsed.success) {
-      throw new Failure('wrong_usage', {
-        message: `${option.flag} is '${String(given)}': ${parsed.error.issues.map((issue) => issue.message).join('; ')}.`,
-        object: option.flag,
-        remedy: option.help,
-      })
+      const name = flags[key] === undefined ? (option.environment ?? '') : (option.flag.split(' ')[0] ?? '')
+      throw valueRefused(name, given, parsed.error, option.help)
     }
     resolved[key] = parsed.data
   }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { parseDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import { nearest } from '../base/nearest.ts'
+import { valueRefused } from './program-options.ts'
 
 /** An option of a replication: the same flag in `add`, the same key in `set`, the same column in SQL. */
 export interface ReplicationOption {
@@ -91,11 +92,7 @@ export function readReplicationOption(key: ReplicationOptionKey, value: unknown,
   }
   const parsed = option.schema.safeParse(value)
   if (parsed.success) return parsed.data
-  throw new Failure('wrong_usage', {
-    message: `${option.flag.split(' ')[0]} is '${String(value)}': ${parsed.error.issues.map((issue) => issue.message).join('; ')}.`,
-    object: option.flag,
-    remedy: option.help,
-  })
+  throw valueRefused(option.flag.split(' ')[0] ?? '', value, parsed.error, option.help)
 }
 
 /** `swap-wait` → `swapWait`. Unknown keys are errors that name the nearest. */
