@@ -1,9 +1,14 @@
 import { EventEmitter } from 'node:events'
+import { ProtocolViolation } from './sqlstate.ts'
 
 const copyDataTag = 0x64 // 'd'
 const headerBytes = 5
 /** Apart from CopyData every message to us is small; a longer one comes from a server that lies. Bytes. */
 const maxMessageBytes = 64 * 1024 * 1024
+/** What PostgreSQL itself takes as one message (`PQ_LARGE_MESSAGE_LIMIT`, just under 1 GB). Bytes. */
+const maxCopyDataBytes = 0x3fff_ffff
+/** A length counts itself. */
+const minMessageBytes = 4
 
 /** Receives CopyData frames as the server sent them, headers included, cut anywhere: they can be written on as they are. */
 export interface CopyFrameSink {
@@ -26,7 +31,7 @@ export class CopyFrameFilter extends EventEmitter {
   /** A header that was cut. */
   #held: Buffer | undefined
 
-  /** Takes what the socket read. Throws when a message is longer than any that the protocol would send us. */
+  /** Takes what the socket read. Throws `ProtocolViolation` when a message is longer or shorter than any that the protocol has. */
   push(chunk: Buffer): void {
     const bytes = this.#held ? Buffer.concat([this.#held, chunk]) : chunk
     this.#held = undefined
@@ -42,7 +47,13 @@ export class CopyFrameFilter extends EventEmitter {
           runStart = at
           runIsCopy = isCopy
         }
-        this.#begin(bytes.readUInt32BE(at + 1), isCopy)
+        const length = bytes.readUInt32BE(at + 1)
+        if (length < minMessageBytes || length > (isCopy ? maxCopyDataBytes : maxMessageBytes)) {
+          // What was whole goes on first: nobody is left with half a frame whose rest we have.
+          this.#hand(bytes, runStart, at, runIsCopy)
+          throw new ProtocolViolation(`The server announced a message of ${length} bytes.`)
+        }
+        this.#begin(length, isCopy)
       }
       const step = Math.min(this.#rest, bytes.length - at)
       this.#rest -= step
@@ -53,8 +64,7 @@ export class CopyFrameFilter extends EventEmitter {
   }
 
   #begin(length: number, isCopy: boolean): void {
-    if (isCopy) this.sink?.row(length - 4)
-    else if (length > maxMessageBytes) throw new Error(`The server announced a message of ${length} bytes.`)
+    if (isCopy) this.sink?.row(length - minMessageBytes)
     this.#rest = length + 1
     this.#restIsCopy = isCopy
   }

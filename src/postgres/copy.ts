@@ -1,7 +1,9 @@
 import type pg from 'pg'
+import { Failure } from '../base/failure.ts'
 import type { Session } from './connect.ts'
 import type { CopyFrameSink } from './copy-frames.ts'
 import type { Sql } from './sql.ts'
+import { isConnectionLoss } from './sqlstate.ts'
 import { wireOf } from './wire.ts'
 
 /** Counts what has gone through so far; read it at any time for progress. */
@@ -11,6 +13,9 @@ export interface CopyCounter {
   /** Payload bytes, without the protocol's headers. */
   bytes: number
 }
+
+/** Tag and length of a message. */
+const rowHeaderBytes = 5
 
 /**
  * Passes `COPY … TO STDOUT` of one session on to `COPY … FROM STDIN` of another as bytes. Memory stays flat at any size:
@@ -27,24 +32,55 @@ export async function copyThrough(
   await Promise.race([input.ready, inputDone])
   const relay = new Relay(from.session, to.session, counter)
   const output = new CopyOut(from.statement.text, from.session, relay)
-  const outputDone = submit(from.session, output)
-  inputDone.catch(() => {
+  const outputDone = awaited(from.session, submit(from.session, output))
+  let cancelled: Promise<void> | undefined
+  inputDone.catch((failure) => {
     relay.discard()
-    from.session.cancel()
+    // What is still to be written may never be taken by a peer that is gone, and the source would be held for ever.
+    if (failure instanceof Failure && isConnectionLoss(failure)) to.session.destroy()
+    if (!output.isOver) cancelled = from.session.cancel()
   })
   try {
     await outputDone
   } catch (failure) {
     if (!relay.discarding) {
-      wireOf(to.session.connection).sendCopyFail('the source failed')
-      await inputDone.catch(() => undefined)
-      throw failure
+      // Whoever waits for the rest of a row can only be cut off.
+      if (relay.isInsideRow) to.session.destroy()
+      else wireOf(to.session.connection).sendCopyFail('the source failed')
+      await awaited(to.session, inputDone).catch(() => undefined)
+      throw atRow(failure, relay.rows, from.statement)
     }
-    await inputDone
-    throw failure
   }
   if (!relay.discarding) wireOf(to.session.connection).endCopyFrom()
-  return { rows: (await inputDone).rows }
+  try {
+    return { rows: (await awaited(to.session, inputDone)).rows }
+  } finally {
+    // A cancellation that came late would hit whatever the source's session does next.
+    await cancelled
+    if (relay.isInsideRow) to.session.destroy()
+  }
+}
+
+/** From here on it is the server's turn (`stall-watch.ts`). */
+function awaited<Result>(session: Session, answer: Promise<Result>): Promise<Result> {
+  session.awaited += 1
+  return answer.finally(() => {
+    session.awaited -= 1
+  })
+}
+
+/** The destination's errors name the line; of the source's own (bytes that are no text in its encoding) only we know it. */
+function atRow(failure: unknown, rows: number, statement: Sql): unknown {
+  if (!(failure instanceof Failure) || !failure.sqlstate?.startsWith('22')) return failure
+  const [, select] = /^copy \((.*)\) to stdout/s.exec(statement.text) ?? []
+  return new Failure(failure.code, {
+    message: `${failure.message}; in row ${rows + 1} of those that the source sends.`,
+    object: failure.object ?? undefined,
+    remedy: `Correct that row in the source, or leave it out with --where. This shows it there: SET client_encoding = SQL_ASCII; ${select} OFFSET ${rows} LIMIT 1;`,
+    retryable: failure.retryable,
+    sqlstate: failure.sqlstate,
+    cause: failure,
+  })
 }
 
 interface Outcome {
@@ -54,6 +90,8 @@ interface Outcome {
 /** What the driver asks of a query object of one's own. */
 abstract class CopyQuery {
   readonly done: Promise<Outcome>
+  /** Whether the server has ended the statement, well or not. */
+  isOver = false
   protected resolve: (outcome: Outcome) => void = () => undefined
   protected reject: (error: unknown) => void = () => undefined
   #rows = 0
@@ -67,12 +105,14 @@ abstract class CopyQuery {
 
   abstract submit(connection: pg.Connection): void
   handleError(error: unknown): void {
+    this.isOver = true
     this.reject(error)
   }
   handleCommandComplete(message: { text: string }): void {
     this.#rows = Number(/^COPY (\d+)$/.exec(message.text)?.[1] ?? 0)
   }
   handleReadyForQuery(): void {
+    this.isOver = true
     this.resolve({ rows: this.#rows })
   }
   handleRowDescription(): void {}
@@ -145,15 +185,16 @@ class CopyOut extends CopyQuery {
  * kernel does not take it at once, the source's socket is held until it has, because the next read uses the same buffer.
  */
 class Relay implements CopyFrameSink {
+  rows = 0
   discarding = false
+  /** Bytes of rows that were begun and not yet passed on. */
+  #due = 0
   readonly #source: Session
   readonly #destination: Session
   readonly #counter: CopyCounter
   #held = false
   readonly #flushed = () => {
-    if (!this.#held || this.#destination.connection.stream.writableLength > 0) return
-    this.#held = false
-    this.#source.connection.stream.resume()
+    if (this.#held && this.#destination.connection.stream.writableLength === 0) this.#resume()
   }
 
   constructor(source: Session, destination: Session, counter: CopyCounter) {
@@ -163,23 +204,39 @@ class Relay implements CopyFrameSink {
   }
 
   row(payloadBytes: number): void {
+    this.rows += 1
+    if (!this.discarding) this.#due += rowHeaderBytes + payloadBytes
     this.#counter.rows += 1
     this.#counter.bytes += payloadBytes
   }
 
   frames(bytes: Buffer): void {
-    if (this.discarding) return
+    const passed = this.discarding ? bytes.subarray(0, this.#due) : bytes
+    this.#due -= passed.length
+    if (passed.length === 0) return
     const { stream } = this.#destination.connection
-    stream.write(bytes, this.#flushed)
+    stream.write(passed, this.#flushed)
     if (stream.writableLength > 0 && !this.#held) {
       this.#held = true
       this.#source.connection.stream.pause()
     }
   }
 
-  /** The destination failed: what still comes is thrown away, so that the source can end. */
+  /** Whether the destination waits for the rest of a row: it would take anything else that it is sent for that. */
+  get isInsideRow(): boolean {
+    return this.#due > 0
+  }
+
+  /** The destination failed: but for the rest of a row, what still comes is thrown away, so that the source can end. */
   discard(): void {
     this.discarding = true
+    // A destination that is gone takes nothing more, so nothing else would let the source go on.
+    if (this.#held && this.#destination.connection.stream.destroyed) this.#resume()
+  }
+
+  #resume(): void {
+    this.#held = false
+    this.#source.connection.stream.resume()
   }
 }
 

@@ -1,132 +1,110 @@
 import type { Session } from './connect.ts'
-import { displayQualified, quoteIdentifier, quoteLiteral, quoteQualified } from './identifier.ts'
 import { sql } from './sql.ts'
 
-/** Objects with lower ids are PostgreSQL's own and the same on every server. */
+/** Objects with lower ids came with the server; those below 10,000 have the same ids everywhere. */
 const firstUserOid = 16384
 
-interface TypeRow {
-  oid: number
-  schema: string
-  name: string
-  kind: 'b' | 'c' | 'd' | 'e' | 'p' | 'r' | 'm'
-  element: number
-  base: number
-  base_typmod: number
-  subtype: number
-  binary: boolean
-  extension: string | null
-  extension_version: string | null
-  labels: string[] | null
-  attributes: { name: string; oid: number; typmod: number; type: string }[] | null
-  definition: string | null
+/** One type as its server's catalog has it; ids are that server's. */
+export interface TypeRow {
+  readonly oid: number
+  readonly schema: string
+  readonly name: string
+  readonly kind: 'b' | 'c' | 'd' | 'e' | 'p' | 'r' | 'm'
+  /** Of a true array (what `type[]` makes), else 0: `oidvector` and its like only look like one. */
+  readonly element: number
+  readonly delimiter: string
+  /** Of a domain, with its type modifier. */
+  readonly base: number
+  readonly base_typmod: number
+  /** Of a range or multirange. */
+  readonly subtype: number
+  /** Of a multirange: its range. */
+  readonly range: number
+  readonly binary: boolean
+  readonly extension: string | null
+  readonly extension_version: string | null
+  readonly labels: readonly string[] | null
+  readonly attributes: readonly { name: string; oid: number; typmod: number; type: string }[] | null
+  /** What follows the base type in CREATE DOMAIN, or the subtype in CREATE TYPE … AS RANGE. */
+  readonly definition: string | null
+  /** The base type or subtype, as `format_type` of its own server prints it. */
+  readonly base_type: string | null
 }
 
 /** The types of one server that were asked for, with all that they are made of. */
 export class TypeCatalog {
   readonly #rows: ReadonlyMap<number, TypeRow>
 
-  constructor(rows: ReadonlyMap<number, TypeRow>) {
-    this.#rows = rows
+  constructor(rows: Iterable<TypeRow>) {
+    this.#rows = new Map([...rows].map((row) => [row.oid, row]))
   }
 
-  #row(oid: number): TypeRow {
+  row(oid: number): TypeRow {
     const row = this.#rows.get(oid)
     if (!row) throw new Error(`Type ${oid} was not read from the catalog.`)
     return row
   }
 
-  /** Two types are the same when their signatures are: name for PostgreSQL's own, else what it is made of, recursively. */
-  signature(oid: number): string {
-    const row = this.#row(oid)
-    if (row.element !== 0) return `${this.signature(row.element)}[]`
+  /**
+   * Two types hold the same values when their signatures are equal: the name for PostgreSQL's own and an extension's, else
+   * what it is made of, recursively. With `exact` their binary forms are the same too: an extension may change its own.
+   */
+  signature(oid: number, exact = false): string {
+    const row = this.row(oid)
+    const of = (part: number) => this.signature(part, exact)
+    if (row.element !== 0) return `${of(row.element)}[]`
     if (row.kind === 'e') return `enum(${JSON.stringify(row.labels)})`
-    if (row.kind === 'd') return `domain(${this.signature(row.base)}:${row.base_typmod})`
-    if (row.kind === 'c') {
-      const parts = row.attributes?.map((part) => [part.name, this.signature(part.oid), part.typmod])
-      return `composite(${JSON.stringify(parts)})`
-    }
-    if ((row.kind === 'r' || row.kind === 'm') && oid >= firstUserOid)
-      return `${row.kind}(${this.signature(row.subtype)})`
-    if (oid < firstUserOid) return row.name
-    return row.extension ? `${row.extension}/${row.extension_version}/${row.name}` : `user(${row.schema}.${row.name})`
+    if (row.kind === 'd') return `domain(${of(row.base)}:${row.base_typmod})`
+    if (row.kind === 'c')
+      return `composite(${JSON.stringify(row.attributes?.map((part) => [part.name, of(part.oid), part.typmod]))})`
+    if ((row.kind === 'r' || row.kind === 'm') && !this.isBuiltIn(oid)) return `${row.kind}(${of(row.subtype)})`
+    if (this.isBuiltIn(oid)) return row.name
+    if (!row.extension) return `user(${row.schema}.${row.name})`
+    return `${row.extension}${exact ? `/${row.extension_version}` : ''}/${row.name}`
   }
 
   /**
-   * True when the binary form of a value means the same on every server with an equal signature. `reg*` types carry the
-   * source's object ids, and xml carries an encoding; a base type that no extension owns is only a name to us.
+   * True when the binary form of a value means the same on every server with an equal exact signature. `reg*` types carry
+   * the source's object ids, and xml carries an encoding; a base type that no extension owns is only a name to us.
    */
   isBinarySafe(oid: number): boolean {
-    const row = this.#row(oid)
+    const row = this.row(oid)
     if (row.element !== 0) return this.isBinarySafe(row.element)
     if (!row.binary) return false
     if (row.kind === 'd') return this.isBinarySafe(row.base)
     if (row.kind === 'c') return row.attributes?.every((part) => this.isBinarySafe(part.oid)) ?? false
-    if (row.kind === 'r' || row.kind === 'm') return oid < firstUserOid || this.isBinarySafe(row.subtype)
+    if (row.kind === 'r' || row.kind === 'm') return this.isBuiltIn(oid) || this.isBinarySafe(row.subtype)
     if (row.kind === 'e') return true
-    if (oid >= firstUserOid) return row.extension !== null
+    if (!this.isBuiltIn(oid)) return row.extension !== null
     return row.kind === 'b' && !row.name.startsWith('reg') && row.name !== 'xml' && row.name !== 'aclitem'
-  }
-
-  kind(oid: number): TypeRow['kind'] | 'array' {
-    const row = this.#row(oid)
-    return row.element !== 0 ? 'array' : row.kind
   }
 
   /** The type that a domain stands for, through all levels; any other type itself. */
   baseOf(oid: number): { oid: number; typmod: number } {
-    const row = this.#row(oid)
+    const row = this.row(oid)
     if (row.kind !== 'd') return { oid, typmod: -1 }
     const below = this.baseOf(row.base)
-    return below.typmod === -1 ? { oid: below.oid, typmod: row.base_typmod } : below
+    return row.base_typmod === -1 ? below : { oid: below.oid, typmod: row.base_typmod }
   }
 
   name(oid: number): string {
-    return this.#row(oid).name
-  }
-
-  element(oid: number): number {
-    return this.#row(oid).element
+    return this.row(oid).name
   }
 
   isBuiltIn(oid: number): boolean {
     return oid < firstUserOid
   }
 
-  /** How another server would find this type: its qualified name, or its extension and name. */
-  reference(oid: number): { name: string; schema: string; extension: string | null; element: number } {
-    const { name, schema, extension, element } = this.#row(oid)
-    return { name, schema, extension, element }
+  /** The types that this one is directly made of. */
+  parts(oid: number): number[] {
+    const row = this.row(oid)
+    return partsOf(row)
   }
+}
 
-  /** The statements that make this type, and what it is made of, on a server that lacks it: for people to run. */
-  statements(oid: number, lacks: (oid: number) => boolean): string[] {
-    const row = this.#row(oid)
-    if (oid < firstUserOid || !lacks(oid)) return []
-    if (row.element !== 0) return this.statements(row.element, lacks)
-    if (row.extension) return [`CREATE EXTENSION IF NOT EXISTS ${quoteIdentifier(row.extension)};`]
-    const name = quoteQualified({ schema: row.schema, name: row.name })
-    const needs = (oids: number[]) => oids.flatMap((one) => this.statements(one, lacks))
-    switch (row.kind) {
-      case 'e':
-        return [`CREATE TYPE ${name} AS ENUM (${(row.labels ?? []).map(quoteLiteral).join(', ')});`]
-      case 'd':
-        return [...needs([row.base]), `CREATE DOMAIN ${name} AS ${row.definition ?? ''};`]
-      case 'c': {
-        const parts = row.attributes ?? []
-        return [
-          ...needs(parts.map((part) => part.oid)),
-          `CREATE TYPE ${name} AS (${parts.map((part) => `${quoteIdentifier(part.name)} ${part.type}`).join(', ')});`,
-        ]
-      }
-      case 'r':
-        return [...needs([row.subtype]), `CREATE TYPE ${name} AS RANGE (subtype = ${row.definition ?? ''});`]
-      case 'm':
-        return []
-      default:
-        return [`-- ${displayQualified(row)}: a base type; install what defines it.`]
-    }
-  }
+function partsOf(row: TypeRow): number[] {
+  const attributes = row.attributes?.map((part) => part.oid) ?? []
+  return [row.element, row.base, row.subtype, row.range, ...attributes].filter((oid) => oid !== 0)
 }
 
 /** Reads the given types and everything that they are made of. */
@@ -135,23 +113,17 @@ export async function readTypes(session: Session, oids: Iterable<number>): Promi
   let wanted = [...new Set(oids)]
   while (wanted.length > 0) {
     for (const row of await readRows(session, wanted)) rows.set(row.oid, row)
-    const next = [...rows.values()].flatMap((row) => [
-      row.element,
-      row.base,
-      row.subtype,
-      ...(row.attributes ?? []).map((part) => part.oid),
-    ])
-    wanted = [...new Set(next)].filter((oid) => oid !== 0 && !rows.has(oid))
+    wanted = [...new Set([...rows.values()].flatMap(partsOf))].filter((oid) => !rows.has(oid))
   }
-  return new TypeCatalog(rows)
+  return new TypeCatalog(rows.values())
 }
 
 async function readRows(session: Session, oids: readonly number[]): Promise<TypeRow[]> {
   return session.query<TypeRow>(sql`
     select t.oid, n.nspname as schema, t.typname as name, t.typtype as kind,
-      case when t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1 then t.typelem else 0 end as element,
+      coalesce(el.oid, 0::oid) as element, coalesce(el.typdelim, t.typdelim)::text as delimiter,
       t.typbasetype as base, t.typtypmod as base_typmod,
-      coalesce(r.rngsubtype, m.rngsubtype, 0::oid) as subtype,
+      coalesce(r.rngsubtype, m.rngsubtype, 0::oid) as subtype, coalesce(m.rngtypid, 0::oid) as range,
       t.typsend <> 0 and t.typreceive <> 0 as binary,
       e.extname as extension, e.extversion as extension_version,
       (select array_agg(l.enumlabel::text order by l.enumsortorder) from pg_enum l where l.enumtypid = t.oid) as labels,
@@ -159,13 +131,25 @@ async function readRows(session: Session, oids: readonly number[]): Promise<Type
         select jsonb_agg(jsonb_build_object('name', a.attname, 'oid', a.atttypid::int8, 'typmod', a.atttypmod,
           'type', format_type(a.atttypid, a.atttypmod)) order by a.attnum)
         from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end as attributes,
-      case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod)
+      case when t.typtype = 'd' then
+          case when t.typcollation <> b.typcollation then ' COLLATE ' || t.typcollation::regcollation else '' end
           || case when t.typnotnull then ' NOT NULL' else '' end
           || coalesce((select string_agg(' ' || pg_get_constraintdef(k.oid), '' order by k.conname)
-               from pg_constraint k where k.contypid = t.oid and k.contype = 'c'), '')
-        when t.typtype = 'r' then format_type(r.rngsubtype, null) end as definition
+               from pg_constraint k where k.contypid = t.oid and k.contype = 'c' and k.convalidated), '')
+        when t.typtype = 'r' then
+          case when not oc.opcdefault then format(', subtype_opclass = %I.%I', ocn.nspname, oc.opcname) else '' end
+          || case when r.rngcollation <> s.typcollation then ', collation = ' || r.rngcollation::regcollation else '' end
+          || case when mt.oid is not null then format(', multirange_type_name = %I.%I', mtn.nspname, mt.typname) else '' end
+      end as definition,
+      case t.typtype when 'd' then format_type(t.typbasetype, t.typtypmod)
+        when 'r' then format_type(r.rngsubtype, null) end as base_type
     from pg_type t join pg_namespace n on n.oid = t.typnamespace
+    left join pg_type el on el.typarray = t.oid and t.oid <> 0
+    left join pg_type b on b.oid = t.typbasetype
     left join pg_range r on r.rngtypid = t.oid
+    left join pg_type s on s.oid = r.rngsubtype
+    left join pg_opclass oc on oc.oid = r.rngsubopc left join pg_namespace ocn on ocn.oid = oc.opcnamespace
+    left join pg_type mt on mt.oid = r.rngmultitypid left join pg_namespace mtn on mtn.oid = mt.typnamespace
     left join pg_range m on m.rngmultitypid = t.oid
     left join pg_depend d on d.classid = 'pg_type'::regclass and d.objid = t.oid
       and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e'

@@ -12,6 +12,7 @@ import {
 import { sql } from '../postgres/sql.ts'
 import { readTypes, type TypeCatalog } from '../postgres/type-catalog.ts'
 import { type Conversion, conversionOf } from './conversion.ts'
+import { TypeResolution } from './missing-types.ts'
 
 /** A source column and what it is at the destination. */
 export interface PlannedColumn {
@@ -60,18 +61,12 @@ export async function planColumns(
   destination: Session,
   object: string,
 ): Promise<PlannedColumn[]> {
-  const found = new Map<number, number | null>()
-  const resolve = async (oid: number): Promise<number | null> => {
-    const known = found.get(oid)
-    if (known !== undefined) return known
-    const at = await resolveType(destination, sourceTypes, oid, resolve)
-    found.set(oid, at)
-    return at
-  }
-  for (const column of columns) await resolve(column.typeOid)
-  const missing = columns.filter((column) => found.get(column.typeOid) === null)
-  if (missing.length > 0) throw typesMissing(missing, sourceTypes, found, destination, object)
-  const oids = columns.map((column) => found.get(column.typeOid) ?? 0)
+  const resolution = new TypeResolution(sourceTypes, destination)
+  const found: (number | null)[] = []
+  for (const column of columns) found.push(await resolution.resolve(column.typeOid))
+  const missing = columns.filter((_, index) => found[index] === null)
+  if (missing.length > 0) throw await resolution.failure(missing, object)
+  const oids = found.map((oid) => oid ?? 0)
   const printed = await destination.query<{ type: string }>(sql`
     select format_type(t.oid, t.typmod) as type
     from unnest(${oids.map(String)}::oid[], ${columns.map((column) => column.typmod)}::int[]) with ordinality as t(oid, typmod, n)
@@ -86,52 +81,6 @@ export async function planColumns(
     collation: column.collation && collations.has(displayQualified(column.collation)) ? column.collation : null,
     comment: column.comment,
   }))
-}
-
-async function resolveType(
-  destination: Session,
-  types: TypeCatalog,
-  oid: number,
-  resolve: (oid: number) => Promise<number | null>,
-): Promise<number | null> {
-  const { name, schema, extension, element } = types.reference(oid)
-  if (types.isBuiltIn(oid)) {
-    const row = await destination.one<{ oid: number | null }>(
-      sql`select (select oid from pg_type where oid = ${oid}::oid and typname = ${name}) as oid`,
-    )
-    return row.oid
-  }
-  if (element !== 0) {
-    const at = await resolve(element)
-    if (at === null) return null
-    const row = await destination.one<{ oid: number }>(sql`select typarray as oid from pg_type where oid = ${at}::oid`)
-    return row.oid === 0 ? null : row.oid
-  }
-  const row = await destination.first<{ oid: number }>(sql`
-    select t.oid from pg_type t join pg_namespace n on n.oid = t.typnamespace
-    left join pg_depend d on d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e'
-      and d.refclassid = 'pg_extension'::regclass
-    left join pg_extension e on e.oid = d.refobjid
-    where t.typname = ${name} and case when ${extension}::text is null
-      then n.nspname = ${schema} and e.oid is null else e.extname = ${extension}::text end`)
-  return row?.oid ?? null
-}
-
-function typesMissing(
-  missing: readonly Column[],
-  types: TypeCatalog,
-  found: ReadonlyMap<number, number | null>,
-  destination: Session,
-  object: string,
-): Failure {
-  const lacks = (oid: number) => (found.has(oid) ? found.get(oid) === null : !types.isBuiltIn(oid))
-  const statements = [...new Set(missing.flatMap((column) => types.statements(column.typeOid, lacks)))]
-  const named = missing.map((column) => `${displayName(column.name)} ${column.type}`).join(', ')
-  return new Failure('type_missing', {
-    message: `${destination.object} lacks the types of these columns of ${object}: ${named}.`,
-    object,
-    remedy: `In ${destination.object} run: ${statements.join(' ')}`,
-  })
 }
 
 async function destinationCollations(destination: Session, columns: readonly Column[]): Promise<Set<string>> {
@@ -178,15 +127,43 @@ export async function matchColumns(
     }
     const how = conversionOf({ column: column.source, types: sourceTypes }, { column: target, types })
     if (how === 'refused') {
-      throw new Failure('column_type_mismatch', {
-        message: `The column ${displayName(column.name)} is ${column.source.type} at the source and ${target.type} in ${object}; not every value would arrive as it is, so nothing was copied.`,
-        object,
-        remedy: `ALTER TABLE ${quoteQualified(table)} ALTER COLUMN ${quoteIdentifier(column.name)} TYPE ${column.type};`,
-      })
+      throw mismatch(column, target, table, object, labelsToAdd(column.source, sourceTypes, target, types))
     }
     if (how === 'text') format = 'text'
   }
   return format
+}
+
+function mismatch(
+  column: PlannedColumn,
+  target: Column,
+  table: QualifiedName,
+  object: string,
+  labels: readonly string[],
+): Failure {
+  const name = displayName(column.name)
+  const alter = `ALTER TABLE ${quoteQualified(table)} ALTER COLUMN ${quoteIdentifier(column.name)} TYPE ${column.type};`
+  if (column.type !== target.type) {
+    return new Failure('column_type_mismatch', {
+      message: `The column ${name} is ${column.source.type} at the source and ${target.type} in ${object}; not every value would arrive as it is, so nothing was copied.`,
+      object,
+      remedy: alter,
+    })
+  }
+  const lacks = labels.map(quoteLiteral).join(', ')
+  return new Failure('column_type_mismatch', {
+    message: `The column ${name} is ${column.type} on both sides, but the type ${lacks ? `lacks the value ${lacks} in ${object}` : `is not made in the same way in ${object}`}; not every value would arrive as it is, so nothing was copied.`,
+    object,
+    remedy: lacks
+      ? labels.map((label) => `ALTER TYPE ${target.type} ADD VALUE ${quoteLiteral(label)};`).join(' ')
+      : `Make the type ${target.type} there what it is at the source, or leave the column out with --columns.`,
+  })
+}
+
+/** Labels of an enum that the destination's enum of that name lacks. */
+function labelsToAdd(column: Column, types: TypeCatalog, target: Column, there: TypeCatalog): string[] {
+  const labels = there.row(target.typeOid).labels
+  return labels === null ? [] : (types.row(column.typeOid).labels ?? []).filter((label) => !labels.includes(label))
 }
 
 /** `"name" type [COLLATE …] [NOT NULL]`. */

@@ -28,30 +28,60 @@ const widening: Readonly<Record<string, readonly string[]>> = {
  * COPY drops a time zone, rounds a numeric or cuts a fraction of a second just as silently: so there is no "try it".
  */
 export function conversionOf(source: TypedColumn, destination: TypedColumn): Conversion {
-  const from = source.column
-  const to = destination.column
-  const same = source.types.signature(from.typeOid) === destination.types.signature(to.typeOid)
-  if (same) {
+  const [from, to] = [source.column, destination.column]
+  if (source.types.signature(from.typeOid) === destination.types.signature(to.typeOid)) {
     if (!typmodWidens(source, destination)) return 'refused'
-    const binary = source.types.isBinarySafe(from.typeOid) && destination.types.isBinarySafe(to.typeOid)
-    return binary && from.typmod === to.typmod ? 'binary' : 'text'
+    return from.typmod === to.typmod && sameInBinary(source, destination) ? 'binary' : 'text'
   }
-  const fromBase = source.types.baseOf(from.typeOid)
-  const toBase = destination.types.baseOf(to.typeOid)
-  const stripped = fromBase.oid !== from.typeOid || toBase.oid !== to.typeOid
-  if (stripped) {
-    return conversionOf(
-      { types: source.types, column: { typeOid: fromBase.oid, typmod: mergeTypmod(from.typmod, fromBase.typmod) } },
-      { types: destination.types, column: { typeOid: toBase.oid, typmod: mergeTypmod(to.typmod, toBase.typmod) } },
-    ) === 'refused'
-      ? 'refused'
-      : 'text'
+  const [fromBase, toBase] = [plainTyped(source), plainTyped(destination)]
+  if (fromBase !== source || toBase !== destination) {
+    return conversionOf(fromBase, toBase) === 'refused' ? 'refused' : 'text'
   }
   if (isPlainText(destination)) return 'text'
-  const wider = source.types.isBuiltIn(from.typeOid) ? widening[source.types.name(from.typeOid)] : undefined
-  const fits =
-    wider?.includes(destination.types.name(to.typeOid)) && destination.types.isBuiltIn(to.typeOid) && to.typmod === -1
-  return fits ? 'text' : 'refused'
+  return widens(source, destination) || hasLabels(source, destination) || elementsFit(source, destination)
+    ? 'text'
+    : 'refused'
+}
+
+function sameInBinary(source: TypedColumn, destination: TypedColumn): boolean {
+  const [from, to] = [source.column.typeOid, destination.column.typeOid]
+  return (
+    source.types.signature(from, true) === destination.types.signature(to, true) &&
+    source.types.isBinarySafe(from) &&
+    destination.types.isBinarySafe(to)
+  )
+}
+
+/** A domain's column as one of the type below, with the modifier that is in force; any other as it is. */
+function plainTyped(typed: TypedColumn): TypedColumn {
+  const { column, types } = typed
+  const base = types.baseOf(column.typeOid)
+  if (base.oid === column.typeOid) return typed
+  return { types, column: { typeOid: base.oid, typmod: column.typmod === -1 ? base.typmod : column.typmod } }
+}
+
+function widens({ column: from, types }: TypedColumn, { column: to, types: there }: TypedColumn): boolean {
+  if (!types.isBuiltIn(from.typeOid) || !there.isBuiltIn(to.typeOid) || to.typmod !== -1) return false
+  return widening[types.name(from.typeOid)]?.includes(there.name(to.typeOid)) ?? false
+}
+
+/** An enum whose labels the other one has all, in whatever order: a label that was added there first stops nothing. */
+function hasLabels(source: TypedColumn, destination: TypedColumn): boolean {
+  const wanted = source.types.row(source.column.typeOid).labels
+  const labels = destination.types.row(destination.column.typeOid).labels
+  return wanted !== null && labels !== null && wanted.every((label) => labels.includes(label))
+}
+
+/** Arrays, when their elements fit and both write the same character between them (`box[]` writes another). */
+function elementsFit(source: TypedColumn, destination: TypedColumn): boolean {
+  const from = source.types.row(source.column.typeOid)
+  const to = destination.types.row(destination.column.typeOid)
+  if (from.element === 0 || to.element === 0 || from.delimiter !== to.delimiter) return false
+  const elements = [
+    { types: source.types, column: { ...source.column, typeOid: from.element } },
+    { types: destination.types, column: { ...destination.column, typeOid: to.element } },
+  ] as const
+  return conversionOf(...elements) !== 'refused'
 }
 
 /** `text` and `varchar` without a length take the text form of anything. */
@@ -61,17 +91,14 @@ function isPlainText({ column, types }: TypedColumn): boolean {
   )
 }
 
-function mergeTypmod(own: number, base: number): number {
-  return own === -1 ? base : own
-}
-
 /** Whether every value with the source's modifier fits the destination's without being cut, padded or rounded. */
 function typmodWidens(source: TypedColumn, destination: TypedColumn): boolean {
   const from = source.column.typmod
   const to = destination.column.typmod
   if (from === to || to === -1) return true
-  const type = source.types.name(source.types.element(source.column.typeOid) || source.column.typeOid)
+  const { element } = source.types.row(source.column.typeOid)
   if (!source.types.isBuiltIn(source.column.typeOid)) return false
+  const type = source.types.name(element || source.column.typeOid)
   switch (type) {
     case 'varchar':
     case 'varbit':
