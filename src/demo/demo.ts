@@ -1,0 +1,135 @@
+import { hostname, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { Failure } from '../base/failure.ts'
+import { openControl } from '../control/control.ts'
+import { addDatabase } from '../control/databases.ts'
+import { loadSecretKey } from '../control/secret-key.ts'
+import { type JoinedServer, joinEmbedded } from '../embedded/join-embedded.ts'
+import { connect, type Session } from '../postgres/connect.ts'
+import { parseConnectionUrl } from '../postgres/connection-url.ts'
+import { destinationLabel } from '../replication/definition.ts'
+import { inParallel } from '../replication/link.ts'
+import { addReplicationRun, type RunResult, type Workplace } from '../worker/replication-run.ts'
+import { type Datasets, installedDatasets } from './datasets.ts'
+import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
+import { type DemoReplication, demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
+import { makeDestination, makeSource } from './source-data.ts'
+
+/** The same name as the command line's, so that its commands work on a demo with `--data-dir`. */
+const controlDatabase = 'yardmaster'
+/** Everything is thrown away at the end: nothing has to survive a loss of power. */
+const settings = { fsync: 'off', full_page_writes: 'off' }
+
+export interface DemoOptions {
+  /** Folder in which the demo makes a folder of its own. */
+  readonly parent: string
+  /** Default: the full data where they are installed. */
+  readonly datasets?: Datasets | undefined
+  /** Streams that read a large source side by side. */
+  readonly streams: number
+  readonly signal: AbortSignal
+  /** Tells people what happens. */
+  readonly say: (line: string) => void
+}
+
+/** Source, destination and control, filled and registered; nothing is copied yet. */
+export interface Demo {
+  readonly directory: string
+  readonly place: Workplace
+  /** Opens a session of the demo's own, not the program's. */
+  connect(side: 'source' | 'destination', purpose: string): Promise<Session>
+}
+
+/**
+ * Makes three databases on an embedded server in a folder of their own, and takes everything away when `body` has ended,
+ * however it ends. Demos do not meet, also in the same `parent`.
+ */
+export async function withDemo<Result>(options: DemoOptions, body: (demo: Demo) => Promise<Result>): Promise<Result> {
+  for (const sentence of await removeDeadDemos(options.parent)) options.say(sentence)
+  const directory = await makeDemoDirectory(options.parent)
+  try {
+    const databases = [controlDatabase, sourceDatabase, destinationDatabase]
+    options.say('Starting PostgreSQL for a source, a destination and a control database …')
+    const server = await joinEmbedded({ directory, databases, settings }, options.signal)
+    return await onServer(server, directory, options, body)
+  } finally {
+    // Also when a command of somebody's still uses it: the folder goes.
+    await removeDemoDirectory(directory)
+  }
+}
+
+async function onServer<Result>(
+  server: JoinedServer,
+  directory: string,
+  options: DemoOptions,
+  body: (demo: Demo) => Promise<Result>,
+): Promise<Result> {
+  const { signal } = options
+  const connectTo: Demo['connect'] = (side, purpose) => {
+    const object = side === 'source' ? sourceDatabase : destinationDatabase
+    // Not as `source`: those sessions may not write.
+    return connect(parseConnectionUrl(server.url(object)), { side: 'database', purpose: `demo ${purpose}`, object })
+  }
+  const control = await openControl({
+    parts: parseConnectionUrl(server.url(controlDatabase)),
+    actor: `${userInfo().username}@${hostname()}`,
+    face: 'demo',
+    key: loadSecretKey({ file: join(directory, 'key') }),
+  })
+  try {
+    await fill(connectTo, options)
+    for (const name of [sourceDatabase, destinationDatabase]) await addDatabase(control, name, server.url(name), ['demo'])
+    const place: Workplace = {
+      control,
+      // Nothing of the demo refers to the environment.
+      environment: () => undefined,
+      signal,
+      worker: `demo#${process.pid}`,
+      host: hostname(),
+      streams: options.streams,
+    }
+    return await body({ directory, place, connect: connectTo })
+  } finally {
+    await control.close()
+  }
+}
+
+async function fill(connectTo: Demo['connect'], options: DemoOptions): Promise<void> {
+  const data = options.datasets ?? (await installedDatasets())
+  options.say(`Filling the source with ${data.origin} …`)
+  const [source, destination] = [await connectTo('source', 'set-up'), await connectTo('destination', 'set-up')]
+  const cut = () => {
+    source.destroy()
+    destination.destroy()
+  }
+  options.signal.addEventListener('abort', cut)
+  try {
+    if (options.signal.aborted) cut()
+    await makeDestination(destination)
+    await makeSource(source, data)
+  } catch (error) {
+    throw options.signal.aborted ? new Failure('cancelled', { message: 'Cancelled.', cause: error }) : error
+  } finally {
+    options.signal.removeEventListener('abort', cut)
+    await Promise.all([source.end(), destination.end()])
+  }
+}
+
+/** Sets the demo's replications up, as `replication add` does. Throws the failure of the first that fails. */
+export async function setUpReplications(
+  demo: Demo,
+  replications: readonly DemoReplication[] = demoReplications,
+): Promise<RunResult[]> {
+  const results: RunResult[] = []
+  await inParallel(replications, 2, async ({ wanted }) => {
+    const { result } = await addReplicationRun(demo.place, wanted)
+    if (result.failure) throw result.failure
+    results.push(result)
+  })
+  return results
+}
+
+/** Milliseconds between two refreshes of a destination; those that somebody adds to a demo come every 15 s. */
+export function refreshEvery(label: string): number {
+  return demoReplications.find(({ wanted }) => destinationLabel(wanted) === label)?.every ?? 15_000
+}

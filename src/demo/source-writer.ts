@@ -1,0 +1,113 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Service } from '../base/service.ts'
+import type { Session } from '../postgres/connect.ts'
+import { identifier, type Sql, sql } from '../postgres/sql.ts'
+
+/** Milliseconds between two transactions of the writer. */
+const writeEvery = 500
+/** Every so many transactions comes one of the rare kinds. */
+const rareEvery = 25
+/** Columns that the writer adds at most. */
+const mostColumns = 5
+
+/** What an application does all day: each a transaction. Choices are the server's random(). */
+const ordinary: readonly Sql[] = [
+  sql`insert into travel.flights (departs, delay, distance)
+    select random() * 23.9, (random() * random() * 300)::int - 15, 80 + (random() * 2500)::int
+    from generate_series(1, 1 + (random() * 19)::int)`,
+  sql`update travel.flights set delay = delay + 10 where id in (
+    select f.id from travel.flights f where f.id >= (select (random() * max(id))::bigint from travel.flights)
+    order by f.id limit 10)`,
+  sql`update travel.airports set labels = labels || public.hstore('visits', (1 + coalesce((labels->'visits')::int, 0))::text),
+    changed_at = clock_timestamp() where code in (select code from travel.airports order by random() limit 5)`,
+  sql`insert into nature.earthquakes (id, kind, magnitude, happened_at, place, epicentre, depth, sources)
+    select 'ym' || gen_random_uuid(), 'earthquake', round((random() * 6)::numeric, 1), clock_timestamp(), place, epicentre,
+      depth, array['ym'] from nature.earthquakes order by random() limit 2`,
+  sql`update travel.stocks set price = round((price * (0.98 + random() * 0.04))::numeric, 2)
+    where symbol in (select symbol from travel.stocks order by random() limit 1)`,
+  sql`insert into travel.zip_codes (zip_code, place, city, state, county)
+    select 'X' || to_char((random() * 9999)::int, 'FM0000'), place, city, state, county
+    from travel.zip_codes order by number desc limit 1 on conflict do nothing`,
+  sql`update "Odd ""Names"".Ünïcode"."Straße ""6"".東京 🚂"
+    set "with.dot" = left("with.dot", 40) || '·', "back\slash" = jsonb_build_object('now', clock_timestamp())
+    where "Number" = 1 + (random() * 2)::int`,
+  sql`delete from travel.flights where id in (
+    select f.id from travel.flights f where f.id >= (select (random() * max(id))::bigint from travel.flights)
+    order by f.id limit 3)`,
+  sql`update nature.species set habitat = random()
+    where county in (select county from nature.species order by random() limit 1)`,
+  sql`delete from travel.zip_codes where zip_code like 'X%' and random() < 0.2`,
+  sql`update "Odd ""Names"".Ünïcode"."Ordres d'été" set "montant €" = "montant €" * -1 where "Nº" % 50 = (random() * 49)::int`,
+  sql`delete from nature.earthquakes where id in (select id from nature.earthquakes where id like 'ym%' order by random() limit 1)`,
+]
+
+/** Empties a table and fills it again, in one transaction: nothing of it shows in the counters of written rows but a TRUNCATE. */
+export async function reloadStocks(session: Session): Promise<void> {
+  await session.script(`
+    begin;
+    create temporary table kept on commit drop as select * from travel.stocks;
+    truncate travel.stocks;
+    insert into travel.stocks select * from pg_temp.kept;
+    update travel.stocks set price = price + 0.01;
+    commit`)
+}
+
+/** Adds the n-th column to a table that is copied. */
+export async function addColumn(session: Session, number: number): Promise<void> {
+  const name = identifier(`Note ${number}`)
+  await session.query(sql`alter table travel.stocks add column if not exists ${name} text default 'none yet'`)
+  await session.query(sql`update travel.stocks set ${name} = 'seen' where symbol like 'A%'`)
+}
+
+/** Goes on changing the source, at a modest rate, until it is stopped. */
+export class SourceWriter implements Service {
+  readonly #connect: () => Promise<Session>
+  readonly #stop = new AbortController()
+  #session: Session | undefined
+  #loop: Promise<void> | undefined
+  /** Transactions that have committed. */
+  changes = 0
+  /** What ended the writer before its time. */
+  failure: unknown
+
+  constructor(connect: () => Promise<Session>) {
+    this.#connect = connect
+  }
+
+  async start(): Promise<void> {
+    this.#session = await this.#connect()
+    this.#loop = this.#write(this.#session)
+  }
+
+  /** Ends after the transaction that runs, and closes the session. */
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    await this.#loop
+    await this.#session?.end()
+  }
+
+  /** Backend pid of the writer's session. */
+  get pid(): number {
+    return this.#session?.pid ?? 0
+  }
+
+  async #write(session: Session): Promise<void> {
+    try {
+      while (!this.#stop.signal.aborted) {
+        await this.#change(session)
+        this.changes += 1
+        await delay(writeEvery, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.failure = error
+    }
+  }
+
+  async #change(session: Session): Promise<void> {
+    const rare = Math.floor(this.changes / rareEvery)
+    const statement = ordinary[this.changes % ordinary.length]
+    if (this.changes % rareEvery !== rareEvery - 1) await session.query(statement ?? sql`select`)
+    else if (rare % 2 === 1 && rare < 2 * mostColumns) await addColumn(session, Math.ceil(rare / 2))
+    else await reloadStocks(session)
+  }
+}
