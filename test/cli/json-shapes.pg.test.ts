@@ -1,0 +1,320 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createDatabase, type TestDatabase } from '../support/databases.ts'
+import { runCli, startCli } from '../support/process.ts'
+import { FakeTerminal } from './fake-terminal.ts'
+import { type Shape, shapeOf } from './json-shape.ts'
+
+let control: TestDatabase
+let source: TestDatabase
+let destination: TestDatabase
+let terminal: FakeTerminal
+/** The same for the program in this process and for those that are started. */
+let environment: Record<string, string>
+
+beforeAll(async () => {
+  control = await createDatabase('shapes control')
+  source = await createDatabase('shapes source')
+  destination = await createDatabase('shapes destination')
+  await source.query('create table public.orders (id int primary key, total numeric)')
+  await source.query('insert into public.orders select g, g from generate_series(1, 10) g')
+  await source.query('create table public."Odd.Name" (id int)')
+  environment = { YARDMASTER_CONTROL_URL: control.url, YARDMASTER_KEY: '5e'.repeat(32) }
+  terminal = new FakeTerminal({ terminal: false, environment })
+})
+
+afterAll(async () => {
+  await source.query('drop role if exists shapes_reader')
+})
+
+/** Runs with --json: one document on stdout, nothing on stderr but progress, which takes 5 s to come. */
+async function run(...args: string[]): Promise<{ code: number; document: unknown }> {
+  terminal.out = ''
+  terminal.err = ''
+  const code = await terminal.run(...args, '--json')
+  expect(terminal.err).toBe('')
+  expect(terminal.out).toMatch(/^[^\n]+\n$/)
+  return { code, document: JSON.parse(terminal.out) }
+}
+
+const database = {
+  id: 'string',
+  name: 'string',
+  tags: ['string'],
+  url: 'string',
+  has_stored_password: 'boolean',
+  version: 'number',
+}
+const finding = { code: 'string', level: 'string', object: 'string', message: 'string', remedy: 'string' }
+const result = {
+  run_id: 'string',
+  status: 'string',
+  reason: 'null',
+  rows: 'number',
+  bytes: 'number',
+  seconds: 'number',
+  message: 'string',
+}
+const replication = {
+  job_id: 'number',
+  type: 'string',
+  source: { database: 'string', table: 'string' },
+  destination: { database: 'string', table: 'string' },
+  status: 'string',
+  last_run: { id: 'string', status: 'string', finished_at: 'time' },
+  next_start: 'null',
+  lag_seconds: 'number',
+  position: 'null',
+  site: 'null',
+}
+const options = {
+  columns: 'null',
+  where: 'null',
+  index: 'boolean',
+  post_script: [],
+  sequences: [],
+  truncate_cascade: 'boolean',
+  swap_wait_seconds: 'number',
+  site: 'null',
+}
+const figures = { rows: 'number', bytes: 'number' }
+
+/** In the order in which they are run; keys may be added, none is taken away or changes its type without a major version. */
+const golden: readonly (readonly [command: readonly string[], code: number, shape: Shape])[] = [
+  [['migrate', '--dry-run'], 0, { from: 'number', applied: [], pending: ['string'], functions_replaced: 'boolean' }],
+  [['migrate'], 0, { from: 'number', applied: ['string'], pending: [], functions_replaced: 'boolean' }],
+  [['database', 'list'], 0, []],
+  [['replication', 'list'], 0, []],
+  [['run', 'list'], 0, []],
+  [['database', 'add', 'crm', 'SOURCE', '--tag', 'prod'], 0, database],
+  [['database', 'add', 'dwh', 'DESTINATION', '--tag', 'prod'], 0, database],
+  [['database', 'set', 'crm', '--tag', 'prod', '--tag', 'eu'], 0, database],
+  [['database', 'list'], 0, [database]],
+  [
+    ['database', 'test', 'crm'],
+    0,
+    {
+      name: 'string',
+      version: 'string',
+      role: 'string',
+      round_trip_ms: 'number',
+      in_recovery: 'boolean',
+      encrypted: 'boolean',
+      findings: [finding],
+    },
+  ],
+  [
+    ['database', 'prepare', 'crm', 'public.orders', '--for', 'snapshot', '--role', 'shapes_reader', '--dry-run'],
+    0,
+    { role: 'string', statements: ['string'], by_hand: ['string'], ran: 'boolean' },
+  ],
+  [
+    ['database', 'prepare', 'crm', 'public.orders', '--for', 'table'],
+    0,
+    { role: 'string', statements: ['string'], by_hand: [], ran: 'boolean' },
+  ],
+  [
+    ['replication', 'add', 'snapshot', 'public.orders', '--from', 'crm', '--to', 'dwh', '--dry-run'],
+    0,
+    {
+      existed: 'boolean',
+      creates: ['string'],
+      columns: [{ name: 'string', type: 'string' }],
+      source_rows: 'number',
+      source_bytes: 'number',
+    },
+  ],
+  [
+    ['replication', 'add', 'snapshot', 'public.orders', '--from', 'crm', '--to', 'dwh'],
+    0,
+    { ...result, job_id: 'number', destination: 'string' },
+  ],
+  [['replication', 'refresh', 'public.orders', '--force'], 0, result],
+  [['replication', 'resync', 'public.orders'], 0, result],
+  [['replication', 'list'], 0, [replication]],
+  [['replication', 'show', 'public.orders'], 0, { ...replication, ...options, version: 'number' }],
+  [['replication', 'set', 'public.orders', 'swap-wait=5min'], 0, { job_id: 'number', version: 'number', ...options }],
+  [
+    ['replication', 'validate', 'public.orders'],
+    0,
+    { match: 'boolean', source_count: 'number', dest_count: 'number', min: 'null', max: 'null' },
+  ],
+  [
+    ['run', 'list'],
+    0,
+    [
+      {
+        id: 'string',
+        job_id: 'number',
+        operation: 'string',
+        kind: 'string',
+        object: 'string',
+        site: 'null',
+        status: 'string',
+        reason: 'null',
+        started_at: 'time',
+        finished_at: 'time',
+        message: 'string',
+        worker: 'string',
+        host: 'string',
+        attempt: 'number',
+        ...figures,
+      },
+    ],
+  ],
+  [
+    ['run', 'show', '2'],
+    0,
+    {
+      run_id: 'string',
+      job_id: 'number',
+      kind: 'string',
+      operation: 'string',
+      object: 'string',
+      status: 'string',
+      reason: 'null',
+      started_at: 'time',
+      finished_at: 'time',
+      worker: 'string',
+      host: 'string',
+      attempt: 'number',
+      ...figures,
+      message: 'string',
+      steps: [
+        {
+          action: 'string',
+          status: 'string',
+          started_at: 'time',
+          elapsed_seconds: 'number',
+          rows: 'null',
+          bytes: 'null',
+          message: 'string',
+        },
+      ],
+    },
+  ],
+  [['doctor'], 0, { findings: [finding] }],
+  [['help', 'error', 'disk_full'], 0, { code: 'string', meaning: 'string', remedy: 'string' }],
+  [['replication', 'remove', 'public.orders', '--dry-run'], 0, { drops: ['string'], keeps: ['string'] }],
+  [['replication', 'remove', 'public.orders'], 0, result],
+  [['database', 'remove', 'crm', '--yes'], 0, { removed: 'string' }],
+]
+
+describe('JSON that scripts rely on', () => {
+  // One after the other on one control database: each finds what those before it made.
+  it.each(golden)('%j', async (command, code, shape) => {
+    const args = command.map((word) =>
+      word === 'SOURCE' ? source.url : word === 'DESTINATION' ? destination.url : word,
+    )
+    const ran = await run(...args)
+    expect(ran.code, terminal.out).toBe(code)
+    expect(shapeOf(ran.document)).toEqual(shape)
+  })
+
+  it('covers every command that prints a result', async () => {
+    const { buildProgram } = await import('../../src/cli/program.ts')
+    const covered = new Set(golden.map(([command]) => command.slice(0, 2).join(' ')))
+    const names = buildProgram().commands.flatMap((group) =>
+      group.commands.length === 0
+        ? [group.name()]
+        : group.commands.map((command) => `${group.name()} ${command.name()}`),
+    )
+    const missing = names.filter((name) => ![...covered].some((one) => one === name || one.split(' ')[0] === name))
+    expect(missing.filter((name) => name !== 'demo')).toEqual([])
+  })
+})
+
+describe('failures as JSON', () => {
+  const failure = { error: { code: 'string', message: 'string', object: 'string', remedy: 'string' } }
+
+  beforeAll(async () => {
+    expect((await run('database', 'add', 'crm', source.url)).code).toBe(0)
+  })
+
+  it.each([
+    ['database_unknown', ['database', 'test', 'nowhere']],
+    ['database_unknown', ['replication', 'add', 'table', 'public.orders', '--from', 'nowhere', '--to', 'dwh']],
+    ['database_exists', ['database', 'add', 'crm', 'postgresql://u@h/d']],
+    ['replication_unknown', ['replication', 'show', 'public.nothing']],
+    ['table_unknown', ['replication', 'add', 'table', 'public.nothing', '--from', 'crm', '--to', 'dwh']],
+    ['run_unknown', ['run', 'show', '4711']],
+  ])('%s: on stdout, exit 1', async (code, args) => {
+    const ran = await run(...args)
+    expect(ran.code).toBe(1)
+    expect(shapeOf(ran.document)).toEqual(failure)
+    expect(ran.document).toMatchObject({ error: { code } })
+  })
+
+  it('of a refresh stand beside its result', async () => {
+    await run('replication', 'add', 'table', 'public.orders', '--from', 'crm', '--to', 'dwh')
+    await source.query('alter table public.orders rename to elsewhere')
+    const ran = await run('replication', 'refresh', 'public.orders')
+    await source.query('alter table public.elsewhere rename to orders')
+    expect(ran.code).toBe(1)
+    expect(shapeOf(ran.document)).toEqual({ ...result, reason: 'string', ...failure })
+    expect(ran.document).toMatchObject({ status: 'CRITICAL', reason: 'failed', error: { code: 'table_unknown' } })
+  })
+
+  it('tell a difference from a failure: validate exits 1 without an error', async () => {
+    await source.query('insert into public.orders values (1000, 1)')
+    const ran = await run('replication', 'validate', 'public.orders')
+    expect(ran).toEqual({ code: 1, document: { match: false, source_count: 11, dest_count: 10, min: null, max: null } })
+  })
+
+  it('of an ambiguous destination name the candidates', async () => {
+    const other = await createDatabase('shapes other destination')
+    await run('database', 'add', 'mart', other.url)
+    await run('replication', 'add', 'table', 'public.orders', '--from', 'crm', '--to', 'mart')
+    const ran = await run('replication', 'show', 'public.orders')
+    expect(ran.code).toBe(1)
+    expect(ran.document).toMatchObject({
+      error: {
+        code: 'replication_ambiguous',
+        message: 'Several databases have public.orders: dwh:public.orders, mart:public.orders.',
+        remedy: "Write one of: 'dwh:public.orders', 'mart:public.orders'.",
+      },
+    })
+    expect((await run('replication', 'show', 'mart:public.orders')).code).toBe(0)
+  })
+})
+
+describe('the process', () => {
+  it('prints results on stdout and ends with 0, 1 or 2', async () => {
+    const done = await runCli(['run', 'list', '--json'], { env: environment })
+    expect([done.exitCode, done.stderr]).toEqual([0, ''])
+    expect(done.json()).toBeInstanceOf(Array)
+    const failed = await runCli(['run', 'show', '0', '--json'], { env: environment })
+    expect([failed.exitCode, failed.stderr, failed.json().error.code]).toEqual([1, '', 'run_unknown'])
+    const wrong = await runCli(['run', 'shwo', '--json'], { env: environment })
+    expect([wrong.exitCode, wrong.stderr, wrong.json().error.code]).toEqual([2, '', 'wrong_usage'])
+  })
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('ends with its own code after %s, and nothing is left half done', async (signal, code) => {
+    const blocker = await source.client()
+    await blocker.query('begin; lock table public.orders in access exclusive mode')
+    const running = startCli(['replication', 'refresh', 'dwh:public.orders', '--json'], { env: environment })
+    await waiting(source)
+    const ended = await running.kill(signal)
+    await blocker.query('rollback')
+    expect(ended.exitCode, ended.stderr).toBe(code)
+    expect(ended.json()).toMatchObject({ status: 'CRITICAL', reason: 'cancelled', error: { code: 'cancelled' } })
+    const left = await destination.query(
+      "select pid from pg_stat_activity where datname = current_database() and application_name like 'yardmaster load%'",
+    )
+    expect(left).toEqual([])
+  })
+})
+
+/** Resolves when a session of the program waits for a lock of this database. */
+async function waiting(database: TestDatabase): Promise<void> {
+  await expect
+    .poll(
+      () =>
+        database.query(`select pid from pg_stat_activity where datname = current_database()
+          and application_name like 'yardmaster read%' and wait_event_type = 'Lock'`),
+      { timeout: 20_000, interval: 20 },
+    )
+    .not.toEqual([])
+}
