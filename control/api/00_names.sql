@@ -1,6 +1,18 @@
--- A name as people write it: quoted only where SQL needs it, control characters made visible (src/postgres/identifier.ts says the same).
+-- A name as people write it: quoted only where SQL needs it, control and direction characters as SQL writes them,
+-- U&"line\000abreak" (src/postgres/identifier.ts says the same).
 CREATE OR REPLACE FUNCTION yardmaster.display_name(name text)
 RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN name ~ '^[a-z_][a-z0-9_$]*$' THEN name
-    ELSE '"' || replace(regexp_replace(name, '[\x01-\x1f\x7f]', '\u{}', 'g'), '"', '""') || '"' END
+  SELECT CASE
+    WHEN name ~ '^[a-z_][a-z0-9_$]*$' THEN name
+    WHEN name !~ '[\x01-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+      THEN '"' || replace(name, '"', '""') || '"'
+    ELSE (
+      SELECT 'U&"' || string_agg(CASE
+          WHEN letter ~ '[\x01-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
+            THEN '\' || lpad(to_hex(ascii(letter)), 4, '0')
+          WHEN letter = '\' THEN '\\'
+          WHEN letter = '"' THEN '""'
+          ELSE letter END, '' ORDER BY place) || '"'
+      FROM string_to_table(name, NULL) WITH ORDINALITY AS letters(letter, place))
+  END
 $$;

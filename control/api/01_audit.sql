@@ -1,12 +1,12 @@
 -- Who changed what: every function that changes a definition ends with a call of this one.
--- The actor and the face (CLI, HTTP, file) come from the session; whoever calls from SQL is the session's own role.
+-- The actor and the face (CLI, HTTP, file) are what the session says of itself; the role is what the server knows.
 CREATE OR REPLACE FUNCTION yardmaster.record_change(action text, object_kind text, object text, before jsonb, after jsonb)
 RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  INSERT INTO yardmaster.audit (actor, face, action, object_kind, object, before, after)
+  INSERT INTO yardmaster.audit (actor, face, role, action, object_kind, object, before, after)
   VALUES (coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user),
           coalesce(nullif(current_setting('yardmaster.face', true), ''), 'SQL'),
-          $1, $2, $3, $4, $5)
+          session_user, $1, $2, $3, $4, $5)
 $$;
 
 CREATE OR REPLACE VIEW yardmaster.audit_log AS
-  SELECT id, at, actor, face, action, object_kind, object, before, after FROM yardmaster.audit;
+  SELECT id, at, actor, face, role, action, object_kind, object, before, after FROM yardmaster.audit;

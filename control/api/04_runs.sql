@@ -33,7 +33,35 @@ BEGIN
 END
 $$;
 
--- Ends an attempt and its run. False when the attempt was given up meanwhile: then nothing is changed.
+-- The calling session becomes the attempt's life, in place of one that was lost. An attempt that was given up meanwhile goes
+-- on, if no other took its place: its worker lives after all. False when one did.
+CREATE OR REPLACE FUNCTION yardmaster.resume_attempt(token uuid)
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  mine yardmaster.attempt;
+BEGIN
+  UPDATE yardmaster.attempt a SET status = 'RUNNING', finished_at = NULL, session_pid = s.pid, session_start = s.backend_start
+  FROM pg_stat_activity s, yardmaster.run r
+  WHERE a.token = resume_attempt.token AND s.pid = pg_backend_pid() AND r.id = a.run_id
+    AND (a.status = 'RUNNING' OR r.reason = 'worker_lost')
+    AND NOT EXISTS (SELECT 1 FROM yardmaster.attempt later WHERE later.run_id = a.run_id AND later.number > a.number)
+  RETURNING a.* INTO mine;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, finished_at = NULL, message = NULL
+  WHERE r.id = mine.run_id AND r.reason = 'worker_lost';
+  IF FOUND THEN
+    UPDATE yardmaster.step s SET status = 'RUNNING', finished_at = NULL, message = NULL
+    WHERE s.attempt_id = mine.id AND s.message LIKE '%The worker vanished during this step.';
+  END IF;
+  RETURN true;
+END
+$$;
+
+-- Ends an attempt and its run. False when the attempt was given up meanwhile: then nothing is changed. The same call again,
+-- by a worker that missed the answer, changes nothing and is true again.
 CREATE OR REPLACE FUNCTION yardmaster.finish_run(
   token uuid, status text, reason text, message text, rows bigint, bytes bigint)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -44,7 +72,8 @@ BEGIN
   UPDATE yardmaster.attempt a SET status = finish_run.status, finished_at = clock_timestamp()
   WHERE a.token = finish_run.token AND a.status = 'RUNNING' RETURNING a.run_id INTO ended;
   IF NOT FOUND THEN
-    RETURN false;
+    RETURN EXISTS (SELECT 1 FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+      WHERE a.token = finish_run.token AND a.status = finish_run.status AND r.message = finish_run.message);
   END IF;
   UPDATE yardmaster.run r SET status = finish_run.status, reason = finish_run.reason, message = finish_run.message,
     rows = finish_run.rows, bytes = finish_run.bytes, finished_at = clock_timestamp()

@@ -57,7 +57,13 @@ export async function withControl<Result>(
   try {
     const parts: ConnectionParts = parseConnectionUrl(options.control ?? server?.url(embeddedControlDatabase) ?? '')
     const key = loadSecretKey({ text: environment('YARDMASTER_KEY'), file: join(dataDirectory, 'key') })
-    const control = await openControl({ parts, actor: `${userInfo().username}@${hostname()}`, face: 'CLI', key })
+    const control = await openControl({
+      parts,
+      actor: `${userInfo().username}@${hostname()}`,
+      face: 'CLI',
+      key,
+      passwordFile: environment('PGPASSFILE') || undefined,
+    })
     try {
       return await body(control)
     } finally {

@@ -1,5 +1,4 @@
 import { Failure } from '../base/failure.ts'
-import type { Control } from '../control/control.ts'
 import {
   addDatabase,
   alterDatabase,
@@ -76,16 +75,10 @@ async function add(
   url: string,
 ): Promise<number> {
   return withControl(context, async (control) => {
-    const database = await withPassword(context, url, async (whole) => {
-      const added = await addDatabase(control, name, whole, flags.tag ?? [])
-      try {
-        if (!flags.force) await probe(context, control, name)
-        return added
-      } catch (error) {
-        await removeDatabase(control, name)
-        throw error
-      }
-    })
+    const tryWith = flags.force ? undefined : context.environment
+    const database = await withPassword(context, url, (whole) =>
+      addDatabase(control, name, whole, flags.tag ?? [], tryWith),
+    )
     if (context.terminal.json) context.terminal.document(database)
     else context.terminal.line(`${name} is registered: ${database.url}`)
     return 0
@@ -105,32 +98,13 @@ async function set(
     })
   }
   return withControl(context, async (control) => {
-    const change = async (url: string | undefined) => {
-      if (url !== undefined && !flags.force) await probeUrl(context, control, name, url)
-      return alterDatabase(control, name, { url, tags: flags.tag })
-    }
+    const tryWith = flags.force ? undefined : context.environment
+    const change = (url: string | undefined) => alterDatabase(control, name, { url, tags: flags.tag }, tryWith)
     const database = flags.url === undefined ? await change(undefined) : await withPassword(context, flags.url, change)
     if (context.terminal.json) context.terminal.document(database)
     else context.terminal.line(`${name} is changed: ${database.url}`)
     return 0
   })
-}
-
-async function probe(context: CommandContext, control: Control, name: string): Promise<void> {
-  const session = await connectDatabase(control, name, context.environment, { side: 'database', purpose: 'test' })
-  await session.end()
-}
-
-/** Tries a new URL under a name of its own, which is gone again before the real one is changed. */
-async function probeUrl(context: CommandContext, control: Control, name: string, url: string): Promise<void> {
-  await getDatabase(control, name)
-  await control.session.script('begin')
-  try {
-    await alterDatabase(control, name, { url })
-    await probe(context, control, name)
-  } finally {
-    await control.session.script('rollback')
-  }
 }
 
 async function list(context: CommandContext): Promise<number> {

@@ -29,6 +29,7 @@ async function run(context: CommandContext, flags: { dryRun?: boolean }): Promis
       side: 'control',
       purpose: `migrate by ${userInfo().username}@${hostname()}`,
       object: 'the control database',
+      passwordFile: context.environment('PGPASSFILE') || undefined,
     })
     try {
       const plan = flags.dryRun ? await planMigration(session) : await migrate(session)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { Failure } from '../base/failure.ts'
 import { connect, type Session, type SessionOptions } from '../postgres/connect.ts'
 import { type ConnectionParts, displayUrl, parseConnectionUrl } from '../postgres/connection-url.ts'
@@ -40,12 +41,16 @@ export async function getDatabase(control: Control, name: string): Promise<Manag
   })
 }
 
-/** Registers a database. The URL's password is encrypted before it leaves this process. */
+/**
+ * Registers a database. The URL's password is encrypted before it leaves this process. With `tryWith` the connection is
+ * tried first, with references read from there; where it fails, nothing is kept.
+ */
 export async function addDatabase(
   control: Control,
   name: string,
   url: string,
   tags: readonly string[],
+  tryWith?: Environment,
 ): Promise<ManagedDatabase> {
   if (!/^[a-z0-9][a-z0-9_.-]{0,62}$/.test(name)) {
     throw new Failure('name_invalid', {
@@ -55,24 +60,48 @@ export async function addDatabase(
     })
   }
   const known = (await listDatabases(control)).some((database) => database.name === name)
-  if (known) {
-    throw new Failure('database_exists', { message: `A database '${name}' is registered already.`, object: name })
-  }
+  if (known) throw databaseExists(name)
   const stored = storeUrl(control, url)
-  await control.session.query(sql`
-    select yardmaster.add_database(${name}, ${stored.url}, ${[...tags]}::text[],
-      ${stored.secretId}::uuid, ${stored.keyId}::text, ${stored.ciphertext}::bytea)`)
+  if (tryWith) await tryUrl(name, url, tryWith)
+  try {
+    await control.session.query(sql`
+      select yardmaster.add_database(${name}, ${stored.url}, ${[...tags]}::text[],
+        ${stored.secretId}::uuid, ${stored.keyId}::text, ${stored.ciphertext}::bytea)`)
+  } catch (error) {
+    const failure = control.session.failure(error)
+    throw failure.sqlstate === '23505' ? databaseExists(name) : failure
+  }
   return getDatabase(control, name)
 }
 
-/** Changes URL or tags. A new URL without a password leaves none stored: no password moves to another host. */
+function databaseExists(name: string): Failure {
+  return new Failure('database_exists', { message: `A database '${name}' is registered already.`, object: name })
+}
+
+async function tryUrl(name: string, url: string, environment: Environment): Promise<void> {
+  const parts = parseConnectionUrl(followReference(url, name, environment))
+  const session = await connect(parts, sessionOptions(name, environment, { side: 'database', purpose: 'test' }))
+  await session.end()
+}
+
+function sessionOptions(
+  name: string,
+  environment: Environment,
+  options: Omit<SessionOptions, 'object' | 'passwordFile'>,
+): SessionOptions {
+  return { ...options, object: name, passwordFile: environment('PGPASSFILE') || undefined }
+}
+
+/** Changes URL or tags. A new URL without a password leaves none stored: no password moves to another host. `tryWith` as above. */
 export async function alterDatabase(
   control: Control,
   name: string,
   changes: { url?: string | undefined; tags?: readonly string[] | undefined },
+  tryWith?: Environment,
 ): Promise<ManagedDatabase> {
   await getDatabase(control, name)
   const stored = changes.url === undefined ? undefined : storeUrl(control, changes.url)
+  if (changes.url !== undefined && tryWith) await tryUrl(name, changes.url, tryWith)
   await control.session.query(sql`
     select yardmaster.alter_database(${name}, ${stored?.url ?? null}::text, ${changes.tags ? [...changes.tags] : null}::text[],
       ${stored?.secretId ?? null}::uuid, ${stored?.keyId ?? null}::text, ${stored?.ciphertext ?? null}::bytea)`)
@@ -111,7 +140,10 @@ export async function connectionParts(
   }
   const parts = parseConnectionUrl(followReference(row.url, name, environment))
   if (row.secret_id === null) return parts
-  return { ...parts, password: control.key.decrypt(row.ciphertext, row.secret_id, row.key_id, name) }
+  return {
+    ...parts,
+    password: control.key.decrypt(row.ciphertext, secretOwner(row.secret_id, row.url), row.key_id, name),
+  }
 }
 
 /** Opens a session on a registered database; failures name it. */
@@ -119,41 +151,67 @@ export async function connectDatabase(
   control: Control,
   name: string,
   environment: Environment,
-  options: Omit<SessionOptions, 'object'>,
+  options: Omit<SessionOptions, 'object' | 'passwordFile'>,
 ): Promise<Session> {
-  return connect(await connectionParts(control, name, environment), { ...options, object: name })
+  return connect(await connectionParts(control, name, environment), sessionOptions(name, environment, options))
 }
 
+/** What a ciphertext opens for: its row, and the URL it was given with. Another host under the same row does not get it. */
+function secretOwner(secretId: string, url: string): string {
+  return `${secretId} ${url}`
+}
+
+const reference = /^(env|file):(.*)$/s
+
 function storeUrl(control: Control, url: string) {
-  if (/^(env|file):/.test(url)) {
-    if (/^env:YARDMASTER_/.test(url)) {
-      throw new Failure('url_invalid', {
-        message: `${printable(url)} refers to one of Yardmaster's own settings.`,
-        remedy: 'Give the variable another name.',
-      })
-    }
-    return { url, secretId: null, keyId: null, ciphertext: null }
+  const nothing = { secretId: null, keyId: null, ciphertext: null }
+  const [, kind, target = ''] = reference.exec(url) ?? []
+  if (kind === 'env') {
+    requireOrdinaryVariable(target)
+    return { url, ...nothing }
   }
+  // Workers run in other folders than the command.
+  if (kind === 'file') return { url: `file:${resolve(target)}`, ...nothing }
   const parts = parseConnectionUrl(url)
   const plain = displayUrl(parts)
-  if (parts.password === undefined) return { url: plain, secretId: null, keyId: null, ciphertext: null }
+  if (parts.password === undefined) return { url: plain, ...nothing }
   const secretId = randomUUID()
-  return { url: plain, secretId, keyId: control.key.id, ciphertext: control.key.encrypt(parts.password, secretId) }
+  const ciphertext = control.key.encrypt(parts.password, secretOwner(secretId, plain))
+  return { url: plain, secretId, keyId: control.key.id, ciphertext }
+}
+
+/** A database must not be a way to read the key, or to register the control database under a name. */
+function requireOrdinaryVariable(variable: string): void {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(variable)) {
+    throw new Failure('url_invalid', {
+      message: `'env:${printable(variable)}' names no environment variable.`,
+      remedy: 'Write env:NAME, for example env:CRM_URL.',
+    })
+  }
+  if (variable.startsWith('YARDMASTER_')) {
+    throw new Failure('url_invalid', {
+      message: `env:${variable} refers to one of Yardmaster's own settings.`,
+      remedy: 'Give the variable another name.',
+    })
+  }
 }
 
 function followReference(url: string, name: string, environment: Environment): string {
-  const match = /^(env|file):(.*)$/s.exec(url)
-  if (!match) return url
-  const [, kind, target = ''] = match
+  const [, kind, target = ''] = reference.exec(url) ?? []
+  if (kind === undefined) return url
+  if (kind === 'env') requireOrdinaryVariable(target)
   try {
     const found = kind === 'env' ? environment(target) : readFileSync(target, 'utf8').trim()
     if (found !== undefined && found !== '') return found
   } catch (error) {
     throw new Failure('reference_unreadable', {
-      message: `${url}: ${(error as Error).message}`,
+      message: `${printable(url)}: ${(error as Error).message}`,
       object: name,
       cause: error,
     })
   }
-  throw new Failure('reference_unreadable', { message: `${url} is empty or not set in this process.`, object: name })
+  throw new Failure('reference_unreadable', {
+    message: `${printable(url)} is empty or not set in this process.`,
+    object: name,
+  })
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
+import { requireTrustedSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
 
 /** A numbered, append-only step of the control schema. A file whose first line is `-- breaking` stops older programs. */
@@ -41,6 +42,7 @@ export function knownMigrations(): Migration[] {
 
 /** What `migrate` would do. Throws `control_newer` when the schema has a breaking migration that this program lacks. */
 export async function planMigration(session: Session, known = knownMigrations()): Promise<MigrationPlan> {
+  await requireTrustedSchema(session)
   const exists = await session.one<{ there: boolean }>(
     sql`select pg_catalog.to_regclass('yardmaster.migration') is not null as there`,
   )
@@ -100,11 +102,26 @@ async function apply(session: Session, plan: MigrationPlan): Promise<void> {
   await revokeFromPublic(session)
 }
 
+/** Of what is ours: where a destination shares the database, its part may belong to another role. */
 async function revokeFromPublic(session: Session): Promise<void> {
   await session.script(`
     revoke all on schema yardmaster from public;
-    revoke all on all tables in schema yardmaster from public;
-    revoke all on all functions in schema yardmaster from public;`)
+    do $$
+    declare
+      statement text;
+    begin
+      for statement in
+        select pg_catalog.format('revoke all on %s %s from public', case c.relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass)
+        from pg_catalog.pg_class c
+        where c.relnamespace = 'yardmaster'::regnamespace and c.relkind in ('r', 'v', 'S') and pg_has_role(c.relowner, 'USAGE')
+        union all
+        select pg_catalog.format('revoke all on function %s from public', p.oid::regprocedure)
+        from pg_catalog.pg_proc p
+        where p.pronamespace = 'yardmaster'::regnamespace and pg_has_role(p.proowner, 'USAGE')
+      loop
+        execute statement;
+      end loop;
+    end $$;`)
 }
 
 function apiFiles(): string[] {

@@ -24,7 +24,7 @@ export class SecretKey {
     return createHash('sha256').update('yardmaster key id').update(this.#key).digest('hex').slice(0, 12)
   }
 
-  /** `owner` is the id of the row that will hold it: the ciphertext opens in no other. */
+  /** `owner` says what the text belongs to (its row, its URL): the ciphertext opens for nothing else. */
   encrypt(plain: string, owner: string): Buffer {
     const nonce = randomBytes(nonceBytes)
     const cipher = createCipheriv(algorithm, this.#key, nonce).setAAD(Buffer.from(owner))
@@ -32,7 +32,7 @@ export class SecretKey {
     return Buffer.concat([nonce, cipher.getAuthTag(), body])
   }
 
-  /** Throws `key_wrong` when the ciphertext was made with another key, for another row, or was changed. */
+  /** Throws `key_wrong` when the ciphertext was made with another key, for another owner, or was changed. */
   decrypt(ciphertext: Buffer, owner: string, keyId: string, object: string): string {
     if (keyId !== this.id) {
       throw new Failure('key_wrong', {
@@ -48,8 +48,9 @@ export class SecretKey {
       )
     } catch (error) {
       throw new Failure('key_wrong', {
-        message: `The stored password of '${object}' does not open with key ${this.id}.`,
+        message: `The stored password of '${object}' does not open with key ${this.id}: it, or the URL that it belongs to, was changed by hand.`,
         object,
+        remedy: `Enter it again: yardmaster database set ${object} --url URL`,
         cause: error,
       })
     }
@@ -63,8 +64,18 @@ export class SecretKey {
 export function loadSecretKey(options: { text?: string | undefined; file: string }): SecretKey {
   if (options.text !== undefined && options.text !== '')
     return new SecretKey(readKey(options.text, 'YARDMASTER_KEY'), 'YARDMASTER_KEY')
-  if (!existsSync(options.file)) makeKeyFile(options.file)
-  return new SecretKey(readKey(readFileSync(options.file, 'utf8').trim(), options.file), options.file)
+  try {
+    if (!existsSync(options.file)) makeKeyFile(options.file)
+    return new SecretKey(readKey(readFileSync(options.file, 'utf8').trim(), options.file), options.file)
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    throw new Failure('key_wrong', {
+      message: `The key file ${options.file} cannot be read or made: ${(error as Error).message}`,
+      object: options.file,
+      remedy: 'Run as the user who owns it, or set YARDMASTER_KEY.',
+      cause: error,
+    })
+  }
 }
 
 function makeKeyFile(file: string): void {
@@ -83,8 +94,9 @@ function makeKeyFile(file: string): void {
 }
 
 function readKey(text: string, origin: string): Buffer {
-  const key = /^[0-9a-fA-F]{64}$/.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64')
-  if (key.length === keyBytes) return key
+  if (/^[0-9a-fA-F]{64}$/.test(text)) return Buffer.from(text, 'hex')
+  // Node's base64 skips what it does not know; a key that was cut or mistyped must not become another key.
+  if (/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return Buffer.from(text, 'base64')
   throw new Failure('key_wrong', {
     message: `${origin} does not hold a key of ${keyBytes} bytes (64 hexadecimal digits, or base64).`,
     object: origin,

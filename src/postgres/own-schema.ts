@@ -1,0 +1,32 @@
+import { Failure } from '../base/failure.ts'
+import type { Session } from './connect.ts'
+import { displayName, quoteIdentifier } from './identifier.ts'
+import { sql } from './sql.ts'
+
+/**
+ * Whoever may create schemas in a database could have made `yardmaster` there before us, with triggers and functions that
+ * would run as us. So what is in it counts only when it belongs to our role, to the database's owner or to a superuser
+ * (a superuser of ours is a member of every role, and not protected).
+ * Throws `permission_denied`.
+ */
+export async function requireTrustedSchema(session: Session): Promise<void> {
+  const strange = await session.first<{ what: string; owner: string }>(sql`
+    with owned as (
+      select 'schema yardmaster' as what, n.nspowner as owner from pg_namespace n where n.nspname = 'yardmaster'
+      union all
+      select 'yardmaster.' || c.relname, c.relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'yardmaster' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+      union all
+      select 'function yardmaster.' || p.proname, p.proowner from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+      where n.nspname = 'yardmaster')
+    select o.what, r.rolname as owner from owned o join pg_roles r on r.oid = o.owner
+    where not r.rolsuper and not pg_has_role(r.oid, 'USAGE')
+      and o.owner <> (select datdba from pg_database where datname = current_database())
+    limit 1`)
+  if (!strange) return
+  throw new Failure('permission_denied', {
+    message: `The ${strange.what} in ${session.object} belongs to the role ${displayName(strange.owner)}, which could run its own code as ours.`,
+    object: session.object,
+    remedy: `If that is right, as an administrator: GRANT ${quoteIdentifier(strange.owner)} TO ${quoteIdentifier(session.parts.user)}; else rename or drop that schema.`,
+  })
+}
