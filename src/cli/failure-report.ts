@@ -1,4 +1,6 @@
 import { Failure } from '../base/failure.ts'
+import { withoutPasswords } from '../postgres/connection-url.ts'
+import { printableJson, printableLines } from '../postgres/identifier.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import type { Surroundings } from './command-context.ts'
 
@@ -12,22 +14,16 @@ export function asFailure(error: unknown, signal: AbortSignal): Failure {
 /** `Error [code] object: message` and the remedy on stderr; with --json the error object on stdout. */
 export function report(failure: Failure, surroundings: Surroundings, how: { json: boolean; debug: boolean }): void {
   const { out, err } = surroundings
-  if (how.json) out.write(`${withoutPasswords(JSON.stringify({ error: failure }))}\n`)
+  // The last net: a URL that stands where no URL belongs (arguments in the wrong order) is shown without its password.
+  const say = (text: string) => err.write(printableLines(withoutPasswords(text)))
+  if (how.json) out.write(`${printableJson(withoutPasswords(JSON.stringify({ error: failure })))}\n`)
   else {
     const known = failure.object === null || failure.message.includes(failure.object)
-    err.write(
-      withoutPasswords(
-        `Error [${failure.code}]${known ? '' : ` ${failure.object}:`} ${failure.message}\n` +
-          `Remedy: ${failure.remedy}\nMore: yardmaster help error ${failure.code}\n`,
-      ),
+    say(
+      `Error [${failure.code}]${known ? '' : ` ${failure.object}:`} ${failure.message}\n` +
+        `Remedy: ${failure.remedy}\nMore: yardmaster help error ${failure.code}\n`,
     )
   }
   if (!how.debug) return
-  const cause = failure.cause instanceof Error ? `Cause: ${failure.cause.stack}\n` : ''
-  err.write(withoutPasswords(`${failure.stack}\n${cause}`))
-}
-
-/** The last net: a URL that stands where no URL belongs (arguments in the wrong order) is shown without its password. */
-export function withoutPasswords(text: string): string {
-  return text.replaceAll(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/'"]*:)[^\s'"]*@/gi, '$1…@')
+  say(`${failure.stack}\n${failure.cause instanceof Error ? `Cause: ${failure.cause.stack}\n` : ''}`)
 }

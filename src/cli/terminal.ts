@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { ProgramOptions } from '../config/program-options.ts'
-import { printable } from '../postgres/identifier.ts'
+import { printable, printableJson, printableLines } from '../postgres/identifier.ts'
 
 /** A column of a table: its head, its value, and whether that is a number or a level (shown with its glyph and colour). */
 export interface TableColumn<Row> {
@@ -16,6 +16,9 @@ const glyphs: Readonly<Record<string, readonly [unicode: string, ascii: string, 
   RUNNING: ['◐', '*', 34],
   WAITING: ['◷', '.', 90],
 }
+
+/** What `level` puts around a word. */
+const ownColor = new RegExp(`(${String.fromCharCode(0x1b)}\\[\\d+m)`)
 
 /** What a command prints on: results to stdout, talk to stderr. */
 export class Terminal {
@@ -51,16 +54,23 @@ export class Terminal {
 
   /** One JSON document. */
   document(value: unknown): void {
-    this.#out.write(`${JSON.stringify(value, null, this.#out.isTTY ? 2 : undefined)}\n`)
+    this.#out.write(`${printableJson(JSON.stringify(value, null, this.#out.isTTY ? 2 : undefined))}\n`)
   }
 
+  /** What servers and people called things never acts on the terminal; only our own colours pass. */
   line(text = ''): void {
+    const parts = this.#color ? text.split(ownColor) : [text]
+    this.#row(parts.map((part, index) => (index % 2 === 1 ? part : printableLines(part))).join(''))
+  }
+
+  /** A line whose cells were made printable one by one. */
+  #row(text: string): void {
     this.#out.write(`${text}\n`)
   }
 
   /** Talk: never part of a result. */
   say(text: string): void {
-    this.#err.write(`${text}\n`)
+    this.#err.write(`${printableLines(text)}\n`)
   }
 
   /** Replaces the current line of a terminal. */
@@ -101,7 +111,7 @@ export class Terminal {
     const cells = rows.map((row) => columns.map((column) => this.#cell(column.kind, column.value(row))))
     const heads = columns.map((column) => column.head)
     if (!this.isTerminal) {
-      for (const row of [heads, ...cells]) this.line(row.join('\t'))
+      for (const row of [heads, ...cells]) this.#row(row.join('\t'))
       return
     }
     const widths = heads.map((head, index) =>
@@ -109,7 +119,7 @@ export class Terminal {
     )
     for (const row of [heads, ...cells]) {
       const padded = row.map((cell, index) => pad(cell, widths[index] ?? 0, columns[index]?.kind === 'number'))
-      this.line(cutLast(padded, this.#out.columns || 200).trimEnd())
+      this.#row(cutLast(padded, this.#out.columns || 200).trimEnd())
     }
   }
 }

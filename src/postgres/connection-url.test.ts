@@ -161,9 +161,9 @@ test.each([
 })
 
 test.each([
-  ['no such name postgresql://ym:secret@h/d here', 'no such name postgresql://ym:***@h/d here'],
-  ["'postgres://ym:se@cr/et@h/d'", "'postgres://ym:***@h/d'"],
-  ['postgresql://ym@h/d?password=secret&x=1', 'postgresql://ym@h/d?password=***&x=1'],
+  ['no such name postgresql://ym:secret@h/d here', 'no such name postgresql://ym:…@h/d here'],
+  ["'postgres://ym:se@cr/et@h/d'", "'postgres://ym:…@h/d'"],
+  ['postgresql://ym@h/d?password=secret&x=1', 'postgresql://ym@h/d?password=…&x=1'],
   ['postgresql://ym@h/d and a@b:c', 'postgresql://ym@h/d and a@b:c'],
 ])('%s is shown as %s', (text, shown) => {
   expect(withoutPasswords(text)).toBe(shown)

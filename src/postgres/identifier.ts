@@ -54,6 +54,16 @@ export function printable(text: string): string {
   return text.replace(unprintable, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 }
 
+/** As `printable`, for text of several lines. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n')
+}
+
+/** A JSON text for people: the same value, with no character that a terminal would act on. */
+export function printableJson(json: string): string {
+  return json.replace(unprintable, (character) => (character === '\n' ? character : `\\u${hex4(character)}`))
+}
+
 /** Splits `schema.table` as SQL does: unquoted parts fold to lower case, quoted ones are taken as they are. */
 export function parseQualifiedName(text: string): QualifiedName {
   const parts = parseNameParts(text)

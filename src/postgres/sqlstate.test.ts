@@ -58,7 +58,7 @@ describe('an error of a server', () => {
     const said = 'first\n  second\u001b[2J\u009b31m\u202e postgresql://ym:secret@h/d'
     const error = Object.assign(new Error(said), { severity: 'ERROR', code: 'P0001', hint: 'a\u0007b' })
     const failure = toFailure(error, { side: 'source' })
-    expect(failure.message).toBe('first second\\u{1b}[2J\\u{9b}31m\\u{202e} postgresql://ym:***@h/d (SQLSTATE P0001)')
+    expect(failure.message).toBe('first second\\u{1b}[2J\\u{9b}31m\\u{202e} postgresql://ym:…@h/d (SQLSTATE P0001)')
     expect(failure.remedy).toBe('a\\u{7}b')
   })
 })
