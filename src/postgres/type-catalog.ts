@@ -4,6 +4,9 @@ import { sql } from './sql.ts'
 /** Objects with lower ids came with the server; those below 10,000 have the same ids everywhere. */
 const firstUserOid = 16384
 
+/** xml carries an encoding; of the last three PostgreSQL (14 to 18) refuses the empty value that it sends itself. */
+const textOnly: ReadonlySet<string> = new Set(['xml', 'aclitem', 'tsquery', 'oidvector', 'int2vector'])
+
 /** One type as its server's catalog has it; ids are that server's. */
 export interface TypeRow {
   readonly oid: number
@@ -65,7 +68,7 @@ export class TypeCatalog {
 
   /**
    * True when the binary form of a value means the same on every server with an equal exact signature. `reg*` types carry
-   * the source's object ids, and xml carries an encoding; a base type that no extension owns is only a name to us.
+   * the source's object ids; a base type that no extension owns is only a name to us.
    */
   isBinarySafe(oid: number): boolean {
     const row = this.row(oid)
@@ -76,7 +79,7 @@ export class TypeCatalog {
     if (row.kind === 'r' || row.kind === 'm') return this.isBuiltIn(oid) || this.isBinarySafe(row.subtype)
     if (row.kind === 'e') return true
     if (!this.isBuiltIn(oid)) return row.extension !== null
-    return row.kind === 'b' && !row.name.startsWith('reg') && row.name !== 'xml' && row.name !== 'aclitem'
+    return row.kind === 'b' && !row.name.startsWith('reg') && !textOnly.has(row.name)
   }
 
   /** The type that a domain stands for, through all levels; any other type itself. */
