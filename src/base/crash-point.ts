@@ -1,6 +1,6 @@
 /**
  * Named crash points. One stands between every two effects (a commit in whichever database, a file, a socket), so that a
- * test can end the process with SIGKILL exactly there and see what the next command makes of it. `test/scenarios/crash`
+ * test can end the process with SIGKILL exactly there and see what the next command makes of it. `test/scenarios/crash-*`
  * walks all of them; a name that is never passed, or passed but not listed, fails a test.
  */
 export const crashPoints = [
@@ -9,14 +9,19 @@ export const crashPoints = [
   'setup-after-initial-load',
   'setup-after-activate',
   'undo-after-destination',
+  'undo-after-control',
   'refresh-after-run-recorded',
+  'refresh-after-take-over',
   'refresh-after-claim',
   'refresh-before-outcome',
+  'refresh-after-outcome',
   'load-after-idle-emptied',
   'load-after-first-chunk',
   'load-before-commit',
+  'load-after-first-commit',
   'load-after-commit',
   'load-after-index',
+  'load-after-key',
   'load-after-analyze',
   'swap-before-commit',
   'swap-after-commit',
@@ -26,8 +31,10 @@ export const crashPoints = [
   'table-after-commit',
   'table-after-sequences',
   'remove-after-mark',
+  'remove-after-claim',
   'remove-after-destination',
   'remove-after-control',
+  'remove-after-withdrawal',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

@@ -3,7 +3,6 @@ import type { Control } from '../control/control.ts'
 import type { Session } from '../postgres/connect.ts'
 import { printable } from '../postgres/identifier.ts'
 import { type Sql, sql } from '../postgres/sql.ts'
-import { isConnectionLoss } from '../postgres/sqlstate.ts'
 
 /** A step's or run's level: 1, 2, 3 in pg_jobmon's counting. */
 export type Level = 'OK' | 'WARNING' | 'CRITICAL'
@@ -27,14 +26,16 @@ export interface LiveStep {
   readonly figures: StepFigures | undefined
 }
 
-/** Milliseconds for which a lost control database is waited for when a run ends. */
+/** Milliseconds for which a control database that is away is waited for when a run has ended. */
 const controlPatience = 60_000
+/** Milliseconds within which each of our short statements is answered, or the connection is as good as lost. */
+const answerWithin = 10_000
 
 /**
  * The record of one run: its attempt, its steps, its end, written to the control database outside of the run's own
- * transactions, so that it survives their rollback. Writes are queued: a control database that is away for a while holds
- * no copy up; what it missed is written when it is back. The session of this record is the attempt's life: when it is
- * lost and the process with it, everybody sees that the run is over.
+ * transactions, so that it survives their rollback. Writes are queued: a control database that is away holds no copy up,
+ * however long it takes; what it missed is written when it is back. The session of this record is the attempt's life: when
+ * it is lost and the process with it, everybody sees that the run is over.
  */
 export class RunLog {
   readonly runId: string
@@ -46,7 +47,10 @@ export class RunLog {
   #queue: Promise<void> = Promise.resolve()
   #ordinal = 0
   #open: { ordinal: number; action: string } | undefined
+  #figures: { ordinal: number; latest: StepFigures } | undefined
   #accepting = true
+  /** When a control database that is away is given up; not before the run's work is done. */
+  #deadline = Number.POSITIVE_INFINITY
 
   private constructor(
     control: Control,
@@ -55,7 +59,7 @@ export class RunLog {
     listener: ((step: LiveStep) => void) | undefined,
   ) {
     this.#control = control
-    this.#session = session
+    this.#session = this.#adopt(session)
     this.runId = ids.run_id
     this.#attemptId = ids.attempt_id
     this.token = ids.token
@@ -102,14 +106,13 @@ export class RunLog {
     this.#open = { ordinal, action }
     this.#write(sql`
       insert into yardmaster.step (attempt_id, ordinal, action, status, started_at)
-      values (${this.#attemptId}, ${ordinal}, ${action}, 'RUNNING', ${new Date().toISOString()})`)
+      values (${this.#attemptId}, ${ordinal}, ${action}, 'RUNNING', ${new Date().toISOString()})
+      on conflict (attempt_id, ordinal) do nothing`)
     this.#listener?.({ action, figures: undefined })
     return {
       progress: (figures: StepFigures) => {
         this.#listener?.({ action, figures })
-        this.#write(sql`
-          update yardmaster.step set rows = ${figures.rows}, bytes = ${figures.bytes}
-          where attempt_id = ${this.#attemptId} and ordinal = ${ordinal} and status = 'RUNNING'`)
+        this.#progress(ordinal, figures)
       },
       done: (message?: string, level: Level = 'OK') => {
         if (this.#open?.ordinal !== ordinal) return
@@ -133,6 +136,7 @@ export class RunLog {
       mine = row.mine
     })
     this.#accepting = false
+    this.#deadline = Date.now() + controlPatience
     try {
       await this.#queue
     } finally {
@@ -146,6 +150,22 @@ export class RunLog {
     this.#write(sql`
       update yardmaster.step set status = ${level}, finished_at = ${new Date().toISOString()}, message = ${message ?? null}::text
       where attempt_id = ${this.#attemptId} and ordinal = ${ordinal} and status = 'RUNNING'`)
+  }
+
+  /** Only the latest figures are kept while the control database is away. */
+  #progress(ordinal: number, latest: StepFigures): void {
+    if (this.#figures?.ordinal === ordinal) {
+      this.#figures.latest = latest
+      return
+    }
+    const figures = { ordinal, latest }
+    this.#figures = figures
+    this.#enqueue(async () => {
+      if (this.#figures === figures) this.#figures = undefined
+      await this.#session.query(sql`
+        update yardmaster.step set rows = ${figures.latest.rows}, bytes = ${figures.latest.bytes}
+        where attempt_id = ${this.#attemptId} and ordinal = ${ordinal} and status = 'RUNNING'`)
+    })
   }
 
   #write(statement: Sql): void {
@@ -162,27 +182,49 @@ export class RunLog {
   }
 
   async #persist(work: () => Promise<void>): Promise<void> {
-    const deadline = Date.now() + controlPatience
-    for (let pause = 200; ; pause = Math.min(pause * 2, 5000)) {
+    for (let pause = 200; ; pause = Math.min(pause * 2, 2000)) {
       try {
         if (this.#session.isEnded) await this.#reconnect()
-        await work()
+        await this.#answered(work)
         return
       } catch (error) {
         const failure = this.#session.failure(error)
-        if (!isConnectionLoss(failure) || Date.now() > deadline) throw failure
+        if (!failure.retryable || Date.now() > this.#deadline) throw failure
         await this.#session.end()
         await new Promise((resolve) => setTimeout(resolve, pause))
       }
     }
   }
 
-  /** A new session takes the place of the lost one as the attempt's life, if nobody has given the attempt up meanwhile. */
+  /** A connection that is open and dead gives no answer at all: after a while it is cut, and fails as a lost one does. */
+  async #answered(work: () => Promise<void>): Promise<void> {
+    const session = this.#session
+    const timer = setTimeout(() => session.destroy(), answerWithin)
+    try {
+      await work()
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** A new session takes the place of the lost one as the attempt's life, if no other attempt took this one's place. */
   async #reconnect(): Promise<void> {
-    this.#session = await this.#control.open(`run ${this.runId}`)
-    await this.#session.query(sql`
-      update yardmaster.attempt t set session_pid = a.pid, session_start = a.backend_start
-      from pg_stat_activity a where a.pid = pg_backend_pid() and t.id = ${this.#attemptId} and t.status = 'RUNNING'`)
+    const session = await this.#control.open(`run ${this.runId}`)
+    this.#session = this.#adopt(session)
+    await this.#answered(async () => {
+      await session.query(sql`select yardmaster.resume_attempt(${this.token})`)
+    })
+  }
+
+  /** A session that is lost is replaced at once, not only when there is something to write. */
+  #adopt(session: Session): Session {
+    session.client.once('end', () => {
+      if (session !== this.#session) return
+      this.#enqueue(async () => {
+        if (session === this.#session) await session.query(sql`select 1`)
+      })
+    })
+    return session
   }
 }
 

@@ -1,22 +1,30 @@
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import type { Side } from '../postgres/sqlstate.ts'
+import { StallWatch } from '../postgres/stall-watch.ts'
 
 /** Opens sessions on the two databases of a replication. Whoever starts a refresh hands one in. */
 export type Connector = (side: Extract<Side, 'source' | 'destination'>, purpose: string) => Promise<Session>
 
-/** All sessions of one refresh: opened as needed, closed together, cut at once when the signal says so. */
+/**
+ * All sessions of one refresh: opened as needed, closed together, cut at once when the signal says so. One whose server
+ * has silently gone is noticed within 30 s.
+ */
 export class Link {
   readonly #connector: Connector
   readonly #signal: AbortSignal
   readonly #label: string
   readonly #sessions = new Set<Session>()
+  readonly #watch: StallWatch
   readonly #onAbort = () => this.#cut()
 
   constructor(connector: Connector, label: string, signal: AbortSignal) {
     this.#connector = connector
     this.#label = label
     this.#signal = signal
+    this.#watch = new StallWatch((quiet) =>
+      connector(quiet.side === 'source' ? 'source' : 'destination', 'look for it'),
+    )
     signal.addEventListener('abort', this.#onAbort)
   }
 
@@ -34,6 +42,7 @@ export class Link {
     this.throwIfAborted()
     const session = await this.#connector(side, purpose)
     this.#sessions.add(session)
+    this.#watch.add(session)
     if (this.#signal.aborted) this.#cut()
     this.throwIfAborted()
     return session
@@ -46,19 +55,19 @@ export class Link {
 
   async end(session: Session): Promise<void> {
     this.#sessions.delete(session)
+    this.#watch.remove(session)
     await session.end()
   }
 
   async close(): Promise<void> {
     this.#signal.removeEventListener('abort', this.#onAbort)
-    await Promise.all([...this.#sessions].map((session) => session.end()))
-    this.#sessions.clear()
+    await Promise.all([...this.#sessions].map((session) => this.end(session)))
   }
 
   /** Ends everything that runs, on both servers. */
   #cut(): void {
     for (const session of this.#sessions) {
-      session.cancel()
+      void session.cancel()
       session.destroy()
     }
   }

@@ -77,11 +77,16 @@ export async function loadInParallel(
     }
     await inParallel(chunks, lanes, async (chunk, lane) => {
       const [reader, writer] = [readers[lane], writers[lane]]
-      if (reader && writer) rows += await loadChunk(reader, chunk, writer, target, false, counter)
+      // Not `rows += await …`: that reads the sum before it waits, and loses what other lanes add meanwhile.
+      const loaded = reader && writer ? await loadChunk(reader, chunk, writer, target, false, counter) : 0
+      rows += loaded
       crashPoint('load-after-first-chunk')
     })
     crashPoint('load-before-commit')
-    for (const writer of writers) await writer.script('commit')
+    for (const writer of writers) {
+      await writer.script('commit')
+      crashPoint('load-after-first-commit')
+    }
   } finally {
     stop()
     await Promise.all([...readers, ...writers].map((session) => link.end(session)))

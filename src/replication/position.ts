@@ -4,6 +4,7 @@ import type { Session } from '../postgres/connect.ts'
 import type { QualifiedName } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
+import { inTransaction } from './link.ts'
 
 /** First key of every session lock of ours in a destination ("YM" and two numbers); the second is the position's own. */
 const lockClass = 1_498_238_285
@@ -34,6 +35,8 @@ export interface PositionState {
   postScriptDue?: boolean
   /** The old side still has to be emptied: a reader was in the way. */
   oldSideFull?: boolean
+  /** Token of the attempt whose rows are there. */
+  appliedBy?: string
 }
 
 export interface Position {
@@ -188,6 +191,10 @@ export async function claimPosition(
   replicationId: string,
   token: string,
 ): Promise<Position> {
+  if (!(await findPosition(session, replicationId))) {
+    const message = `The replication was removed from ${session.object} while this waited for its lock.`
+    throw new Failure('replication_unknown', { message, object: session.object })
+  }
   for (let round = 0; ; round += 1) {
     const ending = setTimeout(() => void endBlockers(session, openHelper).catch(() => undefined), 500)
     try {
@@ -207,11 +214,20 @@ export async function claimPosition(
   }
 }
 
+/** Waits until nobody registers or removes anything: a registration whose connection broke may still be about to commit. */
+export async function waitForRegistrations(session: Session): Promise<void> {
+  await inTransaction(session, `begin; set local lock_timeout = '10s'`, () => lockPositionTable(session))
+}
+
 async function endBlockers(session: Session, openHelper: () => Promise<Session>): Promise<void> {
   const helper = await openHelper()
-  await helper.query(sql`
-    select pg_terminate_backend(a.pid) from pg_stat_activity a
-    where a.pid = any(pg_blocking_pids(${session.pid})) and a.application_name like 'yardmaster%' and a.pid <> ${session.pid}`)
+  try {
+    await helper.query(sql`
+      select pg_terminate_backend(a.pid) from pg_stat_activity a
+      where a.pid = any(pg_blocking_pids(${session.pid})) and a.application_name like 'yardmaster%' and a.pid <> ${session.pid}`)
+  } finally {
+    await helper.end()
+  }
 }
 
 /** Inside a transaction that changes data: holds the row until its end, and throws `fenced` when the token is another's. */
@@ -224,21 +240,28 @@ export async function holdPosition(
   const select = sql`select ${columns} from yardmaster.position where replication_id = ${replicationId} and token = ${token}`
   const row = await session.first<Position>(strength === 'share' ? sql`${select} for share` : sql`${select} for update`)
   if (row) return row
-  throw new Failure('fenced', {
-    message: 'Another attempt took over this replication; this one changed nothing more.',
-    object: session.object,
-  })
+  throw fenced(session)
 }
 
-/** Moves the position; the caller's transaction holds it for update. */
+/** Moves the position; the caller's transaction holds it for update. Throws `fenced` where it is not what was held. */
 export async function movePosition(
   session: Session,
   held: Position,
   state: PositionState,
   advance: boolean,
 ): Promise<void> {
-  await session.query(sql`
-    update yardmaster.position set state = ${JSON.stringify(state)}::jsonb, read_number = read_number + ${advance ? 1 : 0},
+  const written: PositionState = advance && held.token !== null ? { ...state, appliedBy: held.token } : state
+  const moved = await session.query(sql`
+    update yardmaster.position set state = ${JSON.stringify(written)}::jsonb, read_number = read_number + ${advance ? 1 : 0},
       updated_at = clock_timestamp()
-    where replication_id = ${held.replicationId} and token = ${held.token} and read_number = ${held.readNumber}::bigint`)
+    where replication_id = ${held.replicationId} and token = ${held.token} and read_number = ${held.readNumber}::bigint
+    returning 1`)
+  if (moved.length === 0) throw fenced(session)
+}
+
+function fenced(session: Session): Failure {
+  return new Failure('fenced', {
+    message: 'Another attempt took over this replication; this one changed nothing more.',
+    object: session.object,
+  })
 }

@@ -38,11 +38,15 @@ export async function refreshReplication(context: RefreshContext): Promise<Refre
   const link = new Link(context.connector, displayQualified(replication.destination), context.signal)
   try {
     const destination = await link.destination()
-    const position = await registered(context, destination)
-    if (!(await lockDestination(destination, position.lockNumber, context.wait, context.signal))) {
-      const message = `${label}: another refresh holds the lock: ${await lockHolder(destination, position.lockNumber)}.`
-      return { level: 'WARNING', reason: 'locked', tookEffect: false, message, rows: 0, bytes: 0 }
+    const foreign = context.takeOver ? await foreignHolder(context, destination) : undefined
+    if (foreign) {
+      if (!(await lock(context, destination, foreign))) return locked(context, destination, foreign)
+      await adoptPosition(destination, foreign, replication, context.controlId)
+      crashPoint('refresh-after-take-over')
     }
+    const position = await registerDestination(destination, replication, context.controlId)
+    refuseForeign(position, replication, context.controlId)
+    if (!(await lock(context, destination, position))) return locked(context, destination, position)
     const claimed = await claimPosition(destination, () => link.destination(), replication.id, context.token)
     crashPoint('refresh-after-claim')
     if (replication.status === 'setting_up' && adoptedExisting(replication, claimed)) {
@@ -63,13 +67,19 @@ export async function refreshReplication(context: RefreshContext): Promise<Refre
   }
 }
 
-async function registered(context: RefreshContext, destination: Session): Promise<Position> {
-  const { replication, controlId } = context
-  if (context.takeOver) {
-    const holder = await findHolder(destination, replication.destination)
-    if (holder) await adoptPosition(destination, holder, replication, controlId)
-  }
-  const position = await registerDestination(destination, replication, controlId)
-  refuseForeign(position, replication, controlId)
-  return position
+/** Whoever holds this destination and is to be replaced: only while it does nothing there. */
+async function foreignHolder(context: RefreshContext, destination: Session): Promise<Position | undefined> {
+  const holder = await findHolder(destination, context.replication.destination)
+  const ours = holder?.controlId === context.controlId && holder.replicationId === context.replication.id
+  return ours ? undefined : holder
+}
+
+async function lock(context: RefreshContext, destination: Session, position: Position): Promise<boolean> {
+  return lockDestination(destination, position.lockNumber, context.wait, context.signal)
+}
+
+async function locked(context: RefreshContext, destination: Session, position: Position): Promise<RefreshResult> {
+  const holder = await lockHolder(destination, position.lockNumber)
+  const message = `${destinationLabel(context.replication)}: another refresh holds the lock: ${holder}.`
+  return { level: 'WARNING', reason: 'locked', tookEffect: false, message, rows: 0, bytes: 0 }
 }

@@ -1,13 +1,17 @@
+import { randomUUID } from 'node:crypto'
 import { crashPoint } from '../base/crash-point.ts'
 import { Failure } from '../base/failure.ts'
 import { findRelation } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { identifier, relation, sql, trusted } from '../postgres/sql.ts'
+import { isConnectionLoss } from '../postgres/sqlstate.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { dependentViews, dressingOf, refuseBlockedChange, replaceStatements, runStatements } from './dependents.ts'
 import { type Connector, Link } from './link.ts'
+import { lookUpPosition } from './lost-commit.ts'
 import {
+  claimPosition,
   dropUnusedPositionTable,
   findPosition,
   lockDestination,
@@ -15,6 +19,7 @@ import {
   lockPositionTable,
   type Position,
   refuseForeign,
+  waitForRegistrations,
 } from './position.ts'
 import { otherSide, sideTable } from './snapshot-sides.ts'
 import { withShortLocks } from './swap-lock.ts'
@@ -54,25 +59,43 @@ export async function removeFromDestination(
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
     const destination = await link.destination()
-    const position = await findPosition(destination, replication.id)
-    if (position) {
-      refuseForeign(position, replication, controlId)
-      await lockOrRefuse(destination, replication, position, signal)
-      const deadline = Date.now() + Math.max(replication.swapWait, 5000)
-      const about = { what: `Removing ${destinationLabel(replication)}`, relations: relationsOf(replication) }
-      await withShortLocks(
-        destination,
-        about,
-        deadline,
-        () => removeObjects(destination, replication, position, mode),
-        signal,
-      )
+    await waitForRegistrations(destination)
+    const found = await findPosition(destination, replication.id)
+    if (found) {
+      refuseForeign(found, replication, controlId)
+      await lockOrRefuse(destination, replication, found, signal)
+    }
+    // Only now, behind the lock, is known which side is live; and nobody removed it while we waited.
+    if (found && (await findPosition(destination, replication.id))) {
+      // A worker that lost its lock and does not know it yet can change nothing from here on.
+      const position = await claimPosition(destination, () => link.destination(), replication.id, randomUUID())
+      crashPoint('remove-after-claim')
+      await removeUnderLocks({ connector, replication }, destination, position, mode, signal)
     }
     crashPoint(mode === 'undo' ? 'undo-after-destination' : 'remove-after-destination')
   } catch (error) {
     throw link.failure(error)
   } finally {
     await link.close()
+  }
+}
+
+async function removeUnderLocks(
+  about: { connector: Connector; replication: Replication },
+  destination: Session,
+  position: Position,
+  mode: RemovalMode,
+  signal: AbortSignal,
+): Promise<void> {
+  const { replication } = about
+  const deadline = Date.now() + Math.max(replication.swapWait, 5000)
+  const what = { what: `Removing ${destinationLabel(replication)}`, relations: relationsOf(replication) }
+  try {
+    const remove = () => removeObjects(destination, replication, position, mode)
+    await withShortLocks(destination, what, deadline, remove, signal)
+  } catch (error) {
+    const failure = destination.failure(error)
+    if (!isConnectionLoss(failure) || (await lookUpPosition(about, destination))) throw failure
   }
 }
 

@@ -1,9 +1,10 @@
 import { crashPoint } from '../base/crash-point.ts'
 import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
-import { connectDatabase, type Environment } from '../control/databases.ts'
-import { type LiveStep, markLostAttempts, RunLog, runningRun } from '../monitoring/run-log.ts'
-import type { Session } from '../postgres/connect.ts'
+import { connectionParts, type Environment } from '../control/databases.ts'
+import { type LiveStep, markLostAttempts, type Outcome, RunLog, runningRun } from '../monitoring/run-log.ts'
+import { connect, type Session } from '../postgres/connect.ts'
+import type { ConnectionParts } from '../postgres/connection-url.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel, type Replication } from '../replication/definition.ts'
 import type { Connector } from '../replication/link.ts'
@@ -24,6 +25,8 @@ import {
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
 const undoPatience = 30_000
+/** Milliseconds for which a control database that is away is waited for once the work in the destination is done. */
+const controlPatience = 60_000
 
 /** Where and for whom runs are carried out in this process. */
 export interface Workplace {
@@ -58,18 +61,21 @@ export interface RefreshOptions {
   readonly takeOver: boolean
 }
 
-/** Opens sessions on a replication's two databases. */
+/**
+ * Opens sessions on a replication's two databases. What leads there is read once: a control database that is away
+ * afterwards holds nothing up.
+ */
 export function connectorOf(
   place: Pick<Workplace, 'control' | 'environment'>,
   replication: Pick<Replication, 'sourceDatabase' | 'destinationDatabase'>,
 ): Connector {
-  return (side, purpose) =>
-    connectDatabase(
-      place.control,
-      side === 'source' ? replication.sourceDatabase : replication.destinationDatabase,
-      place.environment,
-      { side, purpose },
-    )
+  const known = new Map<string, ConnectionParts>()
+  return async (side, purpose) => {
+    const object = side === 'source' ? replication.sourceDatabase : replication.destinationDatabase
+    const parts = known.get(object) ?? (await connectionParts(place.control, object, place.environment))
+    known.set(object, parts)
+    return connect(parts, { side, purpose, object })
+  }
 }
 
 /** What `addReplicationRun` would do, checked on both sides. Changes nothing. */
@@ -92,6 +98,7 @@ export async function addReplicationRun(
   place: Workplace,
   wanted: NewReplication,
 ): Promise<{ replication: Replication | undefined; result: RunResult }> {
+  await place.control.revive(0)
   await markLostAttempts(place.control)
   await clearLeftover(place, wanted)
   await planNewReplication(place, wanted)
@@ -119,6 +126,7 @@ export async function refreshRun(
   replication: Replication,
   options: RefreshOptions,
 ): Promise<RunResult> {
+  await place.control.revive(0)
   await markLostAttempts(place.control)
   const current = await getReplicationByJob(place.control, replication.jobId)
   if (current.status === 'removing') {
@@ -142,6 +150,7 @@ export async function removeReplicationRun(
   replication: Replication,
   mode: RemovalMode,
 ): Promise<RunResult> {
+  await place.control.revive(0)
   await markLostAttempts(place.control)
   return record(
     place,
@@ -151,7 +160,14 @@ export async function removeReplicationRun(
       const chosen = replication.status === 'setting_up' ? 'undo' : mode
       if (replication.status !== 'setting_up') await setReplicationStatus(place.control, replication, 'removing')
       crashPoint('remove-after-mark')
-      await removeFromDestination(replication, place.control.id, chosen, connectorOf(place, replication), place.signal)
+      try {
+        const connector = connectorOf(place, replication)
+        await removeFromDestination(replication, place.control.id, chosen, connector, place.signal)
+      } catch (error) {
+        await withdrawRemoval(place, replication)
+        throw error
+      }
+      await place.control.revive(controlPatience)
       await forgetReplication(place.control, replication)
       crashPoint('remove-after-control')
       return {
@@ -164,6 +180,18 @@ export async function removeReplicationRun(
       }
     },
   )
+}
+
+/** A removal that failed leaves a replication that goes on as before, if the destination says that nothing was removed. */
+async function withdrawRemoval(place: Workplace, replication: Replication): Promise<void> {
+  if (replication.status !== 'active' && replication.status !== 'broken') return
+  try {
+    if (!(await findPositionOf(place, replication))) return
+    await setReplicationStatus(place.control, replication, replication.status)
+    crashPoint('remove-after-withdrawal')
+  } catch {
+    // It stays as `removing`, which the next command goes on with; what matters is the failure that came first.
+  }
 }
 
 async function refreshAndActivate(
@@ -184,6 +212,7 @@ async function refreshAndActivate(
   })
   if (replication.status === 'setting_up' && result.tookEffect) {
     crashPoint('setup-after-initial-load')
+    await place.control.revive(controlPatience)
     await setReplicationStatus(place.control, replication, 'active')
     crashPoint('setup-after-activate')
   }
@@ -219,37 +248,56 @@ async function record(
     place.onStep && ((step) => place.onStep?.(label, step)),
   )
   crashPoint('refresh-after-run-recorded')
-  let result: RefreshResult
-  let failure: Failure | undefined
+  let result: RefreshResult & { failure?: Failure }
   try {
     result = await work(log, jobId)
   } catch (error) {
-    failure = toFailure(error, { side: 'database', object: label })
-    const reason = failure.code === 'cancelled' ? 'cancelled' : 'failed'
-    result = { level: 'CRITICAL', reason: null, tookEffect: false, message: failure.message, rows: 0, bytes: 0 }
-    await log.finish({ ...result, reason, message: `[${failure.code}] ${failure.message}` })
-    return summary(log, { ...result, reason }, started, failure)
+    const failure = toFailure(error, { side: 'database', object: label })
+    result = {
+      level: 'CRITICAL',
+      reason: null,
+      tookEffect: false,
+      message: failure.message,
+      rows: 0,
+      bytes: 0,
+      failure,
+    }
   }
   crashPoint('refresh-before-outcome')
-  await log.finish(result)
-  return summary(log, result, started, failure)
-}
-
-function summary(
-  log: RunLog,
-  result: Omit<RefreshResult, 'reason'> & { reason: string | null },
-  started: number,
-  failure: Failure | undefined,
-): RunResult {
+  const outcome = await conclude(log, result)
+  crashPoint('refresh-after-outcome')
   return {
     run_id: log.runId,
-    status: result.level,
-    reason: result.reason,
-    rows: result.rows,
-    bytes: result.bytes,
+    status: outcome.level,
+    reason: outcome.reason,
+    rows: outcome.rows,
+    bytes: outcome.bytes,
     seconds: (Date.now() - started) / 1000,
-    message: result.message,
-    failure,
+    message: outcome.message,
+    failure: outcome.failure,
+  }
+}
+
+type Conclusion = Outcome & { readonly failure: Failure | undefined }
+
+/** Writes the run's end, and says so when the record could not be kept or belongs to somebody else by now. */
+async function conclude(log: RunLog, result: RefreshResult & { failure?: Failure }): Promise<Conclusion> {
+  const { failure } = result
+  const reason = failure ? (failure.code === 'cancelled' ? 'cancelled' : 'failed') : result.reason
+  const outcome = { ...result, reason, failure }
+  try {
+    const said = failure ? `[${failure.code}] ${failure.message}` : result.message
+    if (await log.finish({ ...outcome, message: said })) return outcome
+    const message = `${result.message} The record of run ${log.runId} was closed before: another attempt took its place.`
+    return { ...outcome, message, level: result.level === 'OK' ? 'WARNING' : result.level }
+  } catch (error) {
+    const lost = toFailure(error, { side: 'control', object: 'the control database' })
+    const unkept = new Failure(lost.code, {
+      message: `${result.message} This outcome could not be recorded as run ${log.runId}: ${lost.message}`,
+      object: lost.object ?? undefined,
+      cause: failure ?? lost,
+    })
+    return { ...outcome, level: 'CRITICAL', failure: unkept }
   }
 }
 
@@ -268,7 +316,9 @@ async function undoSetup(place: Workplace, replication: Replication, error: unkn
   try {
     const connector = connectorOf(place, replication)
     await removeFromDestination(replication, place.control.id, 'undo', connector, AbortSignal.timeout(undoPatience))
+    await place.control.revive(controlPatience)
     await forgetReplication(place.control, replication)
+    crashPoint('undo-after-control')
     return said('The set-up was undone; nothing is left of it.', failure.remedy)
   } catch (second) {
     const reason = toFailure(second, { side: 'database' }).message

@@ -17,6 +17,7 @@ import {
 } from '../destination-indexes.ts'
 import { inTransaction, type Link } from '../link.ts'
 import { buildInParallel, type Fence, grantIndexMemory, type Loaded, loadFrozen, loadInParallel } from '../load.ts'
+import { withCommitLookedUp } from '../lost-commit.ts'
 import { describeTransaction, type OpenTransaction, openTransactions, waitForEnd } from '../open-transactions.ts'
 import { findPosition, holdPosition, movePosition, type Position, type PositionState } from '../position.ts'
 import type { RefreshContext } from '../refresh-context.ts'
@@ -130,7 +131,7 @@ async function planSnapshot(
   const format =
     idleRelation && !rebuild
       ? await matchColumns(columns, source.types, idleRelation, destination)
-      : await formatOfNewTable(columns, source, destination)
+      : await formatOfNewTable(idle, columns, source, destination)
   const liveTable = position.state.live
     ? await findRelation(destination, sideTable(replication.destination, position.state.live))
     : undefined
@@ -161,6 +162,7 @@ async function chooseChunks(
 }
 
 async function formatOfNewTable(
+  table: QualifiedName,
   columns: readonly PlannedColumn[],
   source: SourceRead,
   destination: Session,
@@ -177,7 +179,7 @@ async function formatOfNewTable(
     comment: null,
     readable: true,
   }))
-  const shape: Relation = { ...source.relation, schema: 'the', name: 'new table', columns: asTable }
+  const shape: Relation = { ...source.relation, ...table, columns: asTable }
   return matchColumns(columns, source.types, shape, destination)
 }
 
@@ -261,6 +263,7 @@ async function fillIdle(
       await holdPosition(destination, fence.replicationId, fence.token, 'share')
       await runStatements(destination, finish)
     })
+    crashPoint('load-after-key')
   })
   return loaded
 }
@@ -368,35 +371,58 @@ async function swapAndFinish(
     const left = await waitForEnd(destination, await openTransactions(destination), deadline, context.signal)
     if (left.length > 0) return blocked(`${describeTransaction(left[0])} holds a snapshot that is older than the load.`)
   }
+  let broken: Failure | undefined
   try {
-    await swap(context, destination, plan, copied, deadline)
+    broken = await swap(context, destination, plan, copied, deadline)
   } catch (error) {
     const failure = destination.failure(error)
     if (failure.code === 'lock_timeout') return blocked(failure.message)
     throw failure
   }
+  if (broken) return shownThenBroken(context, broken, figures)
   step.done(plan.view ? `readers now see ${plan.idle.name}` : `made the view over ${plan.idle.name}`)
   crashPoint('swap-after-commit')
-  await runPostScript(context, destination)
-  const old = sideTable(replication.destination, otherSide(plan.side))
-  await emptyOld(context, destination, old, await openTransactions(destination), deadline)
+  try {
+    await runPostScript(context, destination)
+    const old = sideTable(replication.destination, otherSide(plan.side))
+    await emptyOld(context, destination, old, await openTransactions(destination), deadline)
+  } catch (error) {
+    const failure = destination.failure(error)
+    if (!isConnectionLoss(failure) && failure.code !== 'fenced' && !context.signal.aborted) throw failure
+    return shownThenBroken(context, failure, figures)
+  }
   crashPoint('swap-after-old-emptied')
   return { level: 'OK', reason: null, tookEffect: true, message: `${label}: ${loaded.rows} rows copied.`, ...figures }
 }
 
-/** The moment of truth: view, live side, counters and read number change together, or not at all. */
+/** The swap is committed, so whatever breaks behind it makes no failed refresh of it: readers have the new rows. */
+function shownThenBroken(
+  context: RefreshContext,
+  failure: Failure,
+  figures: { rows: number; bytes: number },
+): RefreshResult {
+  const label = destinationLabel(context.replication)
+  const left = 'Readers see the new rows; what was left to do behind the swap is done by the next refresh.'
+  if (context.signal.aborted) throw new Failure('cancelled', { message: `Cancelled. ${left}`, object: label })
+  const message = `${label}: ${figures.rows} rows copied. ${left} (${failure.message})`
+  return { level: 'WARNING', reason: null, tookEffect: true, message, ...figures }
+}
+
+/**
+ * The moment of truth: view, live side, counters and read number change together, or not at all. Returns the failure of a
+ * connection that broke after the commit.
+ */
 async function swap(
   context: RefreshContext,
   destination: Session,
   plan: SnapshotPlan,
   copied: { fingerprint: string | null; copiedAt: string },
   deadline: number,
-): Promise<void> {
+): Promise<Failure | undefined> {
   const { replication } = context
   const about = { what: `The swap of ${destinationLabel(replication)}`, relations: [replication.destination] }
-  const before = await findPosition(destination, replication.id)
-  try {
-    await withShortLocks(
+  return withCommitLookedUp(context, destination, (committing) =>
+    withShortLocks(
       destination,
       about,
       deadline,
@@ -418,27 +444,11 @@ async function swap(
         }
         await movePosition(destination, held, state, true)
         crashPoint('swap-before-commit')
+        committing()
       },
       context.signal,
-    )
-  } catch (error) {
-    // A broken connection may have committed: the position tells, from a session of its own.
-    const failure = destination.failure(error)
-    if (!isConnectionLoss(failure) || context.signal.aborted) throw failure
-    const session = await context.connector('destination', 'look up a commit')
-    try {
-      const after = await findPosition(session, replication.id)
-      if (after?.token !== context.token || after.readNumber === before?.readNumber) throw failure
-    } finally {
-      await session.end()
-    }
-    throw new Failure('destination_unreachable', {
-      message: `The connection broke after the new rows were shown; what was left to do (${replication.postScript.length > 0 ? 'post_script, ' : ''}emptying the old table) is done by the next refresh.`,
-      object: destinationLabel(replication),
-      retryable: true,
-      cause: failure,
-    })
-  }
+    ),
+  )
 }
 
 async function runPostScript(context: RefreshContext, destination: Session): Promise<void> {
@@ -446,9 +456,10 @@ async function runPostScript(context: RefreshContext, destination: Session): Pro
   const position = await findPosition(destination, replication.id)
   if (!position?.state.postScriptDue) return
   const step = context.reporter.step('post_script')
-  await runStatements(destination, replication.postScript)
+  // One transaction with its mark: it takes effect once, and never for an attempt that was replaced.
   await inTransaction(destination, 'begin', async () => {
     const held = await holdPosition(destination, replication.id, context.token, 'update')
+    await runStatements(destination, replication.postScript)
     await movePosition(destination, held, { ...held.state, postScriptDue: false }, false)
   })
   step.done(`${replication.postScript.length} statements`)

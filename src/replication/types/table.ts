@@ -4,7 +4,6 @@ import { findRelation, type Relation } from '../../postgres/catalog.ts'
 import type { Session } from '../../postgres/connect.ts'
 import { displayQualified } from '../../postgres/identifier.ts'
 import { relation, sql, trusted } from '../../postgres/sql.ts'
-import { isConnectionLoss } from '../../postgres/sqlstate.ts'
 import { createTableStatements, matchColumns, type PlannedColumn, planColumns } from '../column-plan.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../definition.ts'
 import { runStatements } from '../dependents.ts'
@@ -17,7 +16,8 @@ import {
 } from '../destination-indexes.ts'
 import type { Link } from '../link.ts'
 import { grantIndexMemory, type Loaded, loadFrozen } from '../load.ts'
-import { findPosition, holdPosition, movePosition, type Position } from '../position.ts'
+import { withCommitLookedUp } from '../lost-commit.ts'
+import { holdPosition, movePosition, type Position } from '../position.ts'
 import type { RefreshContext } from '../refresh-context.ts'
 import type { RefreshResult } from '../reporter.ts'
 import { resetSequences } from '../sequences.ts'
@@ -54,7 +54,8 @@ export async function refreshTable(
     warnings.length > 0 ? 'WARNING' : 'OK',
   )
   const skipData = !replication.loadData && replication.status === 'setting_up'
-  const loaded = await reload(context, link, destination, source, plan, copiedAt, skipData)
+  const { loaded, broken } = await reload(context, link, destination, source, plan, copiedAt, skipData)
+  if (broken) return loadedThenBroken(context, broken, loaded)
   await link.end(source.session)
   crashPoint('table-after-commit')
   if (replication.sequences.length > 0) {
@@ -65,6 +66,7 @@ export async function refreshTable(
   const analyzing = reporter.step('analyze')
   await destination.query(sql`analyze ${relation(replication.destination)}`)
   analyzing.done()
+  crashPoint('load-after-analyze')
   return {
     level: warnings.length > 0 ? 'WARNING' : 'OK',
     reason: null,
@@ -168,16 +170,16 @@ async function reload(
   plan: TablePlan,
   copiedAt: string,
   skipData: boolean,
-): Promise<Loaded> {
+): Promise<{ loaded: Loaded; broken: Failure | undefined }> {
   const { replication, reporter } = context
   const table = replication.destination
   const target = { table, columns: plan.columns.map((column) => column.name), format: plan.format }
   const deadline = Date.now() + replication.swapWait
   const about = { what: `Emptying ${destinationLabel(replication)}`, relations: [table] }
-  const before = await findPosition(destination, replication.id)
   const emptying = reporter.step('empty the table')
-  try {
-    return await withShortLocks(
+  let loaded: Loaded = { rows: 0, bytes: 0 }
+  const broken = await withCommitLookedUp(context, destination, (committing) =>
+    withShortLocks(
       destination,
       about,
       deadline,
@@ -187,9 +189,8 @@ async function reload(
         emptying.done(plan.table ? undefined : 'made')
         await destination.script('set local lock_timeout = 0')
         const loading = reporter.step('load')
-        const loaded = skipData
-          ? { rows: 0, bytes: 0 }
-          : await loadFrozen(link, source, wholeRead(source), destination, target, plan.freeze, loading)
+        if (!skipData)
+          loaded = await loadFrozen(link, source, wholeRead(source), destination, target, plan.freeze, loading)
         loading.done(skipData ? 'no data was asked for' : `${loaded.rows} rows, ${loaded.bytes} bytes`)
         const indexing = reporter.step('index')
         await grantIndexMemory(destination)
@@ -205,33 +206,21 @@ async function reload(
         }
         await movePosition(destination, held, state, true)
         crashPoint('table-before-commit')
-        return loaded
+        committing()
       },
       context.signal,
-    )
-  } catch (error) {
-    const failure = destination.failure(error)
-    if (!isConnectionLoss(failure) || context.signal.aborted) throw failure
-    throw await lookUpCommit(context, before, failure)
-  }
+    ),
+  )
+  return { loaded, broken }
 }
 
-/** A broken connection may have committed: the position tells, from a session of its own. */
-async function lookUpCommit(context: RefreshContext, before: Position | undefined, failure: Failure): Promise<Failure> {
-  const session = await context.connector('destination', 'look up a commit')
-  try {
-    const after = await findPosition(session, context.replication.id)
-    if (after?.token !== context.token || after.readNumber === before?.readNumber) return failure
-    return new Failure('destination_unreachable', {
-      message:
-        'The connection broke after the new rows were committed; only sequences and ANALYZE are left to the next refresh.',
-      object: destinationLabel(context.replication),
-      retryable: true,
-      cause: failure,
-    })
-  } finally {
-    await session.end()
-  }
+/** The new rows are committed, so what breaks behind them makes no failed refresh of it. */
+function loadedThenBroken(context: RefreshContext, failure: Failure, loaded: Loaded): RefreshResult {
+  const label = destinationLabel(context.replication)
+  const left = 'The new rows are there; sequences and ANALYZE are left to the next refresh.'
+  if (context.signal.aborted) throw new Failure('cancelled', { message: `Cancelled. ${left}`, object: label })
+  const message = `${label}: ${loaded.rows} rows copied. ${left} (${failure.message})`
+  return { level: 'WARNING', reason: null, tookEffect: true, message, ...loaded }
 }
 
 /** Empties or makes the table; returns the statements that build its indexes when the rows are there. */
