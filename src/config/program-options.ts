@@ -62,6 +62,7 @@ export const environmentSettings = {
     secret: true,
   },
   crashAt: { environment: 'YARDMASTER_CRASH_AT', help: 'for tests: end the process with SIGKILL at this crash point' },
+  passwordFile: { environment: 'PGPASSFILE', help: 'file with passwords, read as psql does (default: ~/.pgpass)' },
   screenReader: { environment: 'YARDMASTER_SCREEN_READER', help: '1: progress as sentences, without redrawing' },
   noColor: { environment: 'NO_COLOR', help: 'anything but empty: no colour' },
   terminal: { environment: 'TERM', help: 'dumb: no colour' },
