@@ -28,7 +28,7 @@ CREATE FUNCTION yardmaster.try_lock_destination(destination regclass)
 RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.pg_try_advisory_lock(1498238285, p.lock_number)
   FROM yardmaster.position p
-  JOIN pg_catalog.pg_namespace n ON n.nspname = p.schema_name
+  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) p.schema_name
   JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) p.table_name
   WHERE c.oid OPERATOR(pg_catalog.=) destination::pg_catalog.oid
 $$;
@@ -37,7 +37,7 @@ CREATE FUNCTION yardmaster.unlock_destination(destination regclass)
 RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_catalog.pg_advisory_unlock(1498238285, p.lock_number)
   FROM yardmaster.position p
-  JOIN pg_catalog.pg_namespace n ON n.nspname = p.schema_name
+  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) p.schema_name
   JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) p.table_name
   WHERE c.oid OPERATOR(pg_catalog.=) destination::pg_catalog.oid
 $$;
