@@ -15,11 +15,7 @@ const widening: Readonly<Record<string, readonly string[]>> = {
   int4: ['int8', 'numeric'],
   int8: ['numeric'],
   oid: ['int8', 'numeric'],
-  varchar: ['text'],
-  bpchar: ['text'],
-  name: ['text'],
   cidr: ['inet'],
-  char: ['text'],
 }
 
 /**
