@@ -188,13 +188,25 @@ export async function changeGoods(source: TestDatabase): Promise<void> {
   await source.query(`select pg_stat_force_next_flush()`)
 }
 
+/** The command line that adds such a replication. */
+export function addArguments(replication: NewReplication): string[] {
+  const { type, source, destination } = replication
+  return [
+    ...['replication', 'add', type, `${source.schema}.${source.name}`, '--from', 'crm', '--to', 'dwh'],
+    ...['--dest', `${destination.schema}.${destination.name}`],
+    ...(replication.condition === null ? [] : ['--where', replication.condition]),
+    ...replication.postScript.flatMap((statement) => ['--post-script', statement]),
+    ...replication.sequences.flatMap((sequence) => ['--sequence', sequence]),
+  ]
+}
+
 /** Count and hash of a relation's rows in one statement, so under one snapshot. */
-export async function contentOf(database: TestDatabase, relation: string): Promise<Content> {
+export async function contentOf(database: TestDatabase, relation: string, columns = '*'): Promise<Content> {
   const [there] = await database.query<{ there: boolean }>(`select to_regclass($1) is not null as there`, [relation])
   if (!there?.there) return 'absent'
   try {
     const [row] = await database.query<{ rows: string; hash: string }>(
-      `select count(*) as rows, coalesce(sum(hashtextextended(t::text, 0)), 0) as hash from ${relation} t`,
+      `select count(*) as rows, coalesce(sum(hashtextextended(t::text, 0)), 0) as hash from (select ${columns} from ${relation}) t`,
     )
     return `${row?.rows} rows, ${row?.hash}`
   } catch (error) {
