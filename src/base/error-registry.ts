@@ -255,6 +255,11 @@ const entries = {
     meaning: 'Another process holds the embedded PostgreSQL’s start and stop for too long.',
     remedy: 'Look what the process that is named does; end it if it hangs, then run the command again.',
   },
+  // HTTP
+  listen_failed: {
+    meaning: 'The address that the page should have is taken, or not one of this machine.',
+    remedy: 'Give another one with --listen ADDR:PORT, or leave it out: then a free port is found.',
+  },
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof entries

@@ -27,7 +27,10 @@ export const demoReplications: readonly DemoReplication[] = [
     columns: ['id', 'departs', 'delay'],
     condition: 'WHERE delay >= 120 AND departs < 22',
   }),
-  snapshot('travel.delays_by_hour', { every: 15 * seconds, destination: { schema: 'reports', name: 'delays_by_hour' } }),
+  snapshot('travel.delays_by_hour', {
+    every: 15 * seconds,
+    destination: { schema: 'reports', name: 'delays_by_hour' },
+  }),
   snapshot('nature.earthquakes', {
     every: 10 * seconds,
     postScript: [

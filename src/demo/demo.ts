@@ -78,7 +78,8 @@ async function onServer<Result>(
   })
   try {
     await fill(connectTo, options)
-    for (const name of [sourceDatabase, destinationDatabase]) await addDatabase(control, name, server.url(name), ['demo'])
+    for (const name of [sourceDatabase, destinationDatabase])
+      await addDatabase(control, name, server.url(name), ['demo'])
     const place: Workplace = {
       control,
       // Nothing of the demo refers to the environment.

@@ -18,7 +18,8 @@ const ordinary: readonly Sql[] = [
   sql`update travel.flights set delay = delay + 10 where id in (
     select f.id from travel.flights f where f.id >= (select (random() * max(id))::bigint from travel.flights)
     order by f.id limit 10)`,
-  sql`update travel.airports set labels = labels || public.hstore('visits', (1 + coalesce((labels->'visits')::int, 0))::text),
+  sql`update travel.airports set labels = labels operator(public.||)
+      public.hstore('visits', (1 + coalesce((labels operator(public.->) 'visits')::int, 0))::text),
     changed_at = clock_timestamp() where code in (select code from travel.airports order by random() limit 5)`,
   sql`insert into nature.earthquakes (id, kind, magnitude, happened_at, place, epicentre, depth, sources)
     select 'ym' || gen_random_uuid(), 'earthquake', round((random() * 6)::numeric, 1), clock_timestamp(), place, epicentre,
@@ -29,7 +30,7 @@ const ordinary: readonly Sql[] = [
     select 'X' || to_char((random() * 9999)::int, 'FM0000'), place, city, state, county
     from travel.zip_codes order by number desc limit 1 on conflict do nothing`,
   sql`update "Odd ""Names"".Ünïcode"."Straße ""6"".東京 🚂"
-    set "with.dot" = left("with.dot", 40) || '·', "back\slash" = jsonb_build_object('now', clock_timestamp())
+    set "with.dot" = left("with.dot", 40) || '·', "back\\slash" = jsonb_build_object('now', clock_timestamp())
     where "Number" = 1 + (random() * 2)::int`,
   sql`delete from travel.flights where id in (
     select f.id from travel.flights f where f.id >= (select (random() * max(id))::bigint from travel.flights)
@@ -84,6 +85,13 @@ export class SourceWriter implements Service {
     this.#stop.abort()
     await this.#loop
     await this.#session?.end()
+  }
+
+  /** Resolves when so many transactions have committed, or the writer has ended. */
+  async reached(changes: number, signal: AbortSignal): Promise<void> {
+    while (this.changes < changes && this.failure === undefined && !this.#stop.signal.aborted) {
+      await delay(20, undefined, { signal })
+    }
   }
 
   /** Backend pid of the writer's session. */

@@ -1,0 +1,238 @@
+// @ts-check
+// Asks for /status.json each second and changes the page in place. Every text comes in as text, never as HTML.
+
+const glyphs = { OK: '✓', WARNING: '▲', CRITICAL: '✕', RUNNING: '◐', WAITING: '◷', UNKNOWN: '?' }
+const every = 1000
+/** Milliseconds after which an answer is no longer waited for. */
+const patience = 8000
+
+const byId = (id) => document.getElementById(id)
+let seen = null
+let timer
+let asking = false
+
+/** Writes only what differs, so that a selection stays and nothing flickers. */
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name)
+  if (className) made.className = className
+  if (text !== undefined) made.textContent = text
+  return made
+}
+
+const count = (number) => (number === null ? '—' : number.toLocaleString('en-US'))
+
+function bytes(number) {
+  if (number === null) return '—'
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  let [value, unit] = [number, 0]
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024
+  return `${unit === 0 ? value : value.toPrecision(value >= 999.5 ? 4 : 3)} ${units[unit]}`
+}
+
+/** `850 ms`, `12.4 s`, `3 min 05 s`, `2 h 10 min`. */
+function duration(seconds) {
+  if (seconds < 0.9995) return `${Math.max(0, Math.round(seconds * 1000))} ms`
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`
+  return span(seconds)
+}
+
+/** The same in whole seconds, for what counts up or down. */
+function span(seconds) {
+  const two = (value) => String(value).padStart(2, '0')
+  const whole = Math.max(0, Math.round(seconds))
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
+}
+
+const clock = (time) => new Date(time).toLocaleTimeString('sv-SE')
+const full = (time) => `${new Date(time).toLocaleString('sv-SE')} (${time})`
+const since = (at, time) => (new Date(at).getTime() - new Date(time).getTime()) / 1000
+
+function putTime(cell, text, time) {
+  let node = cell.querySelector('time')
+  if (!node) {
+    node = document.createElement('time')
+    cell.replaceChildren(node)
+  }
+  put(node, text)
+  if (node.dateTime !== time) {
+    node.dateTime = time
+    node.title = full(time)
+  }
+}
+
+function putLevel(cell, level) {
+  if (cell.dataset.level === level) return
+  cell.dataset.level = level
+  cell.className = `level level-${level}`
+  const mark = element('span', 'mark', glyphs[level] ?? '?')
+  mark.setAttribute('aria-hidden', 'true')
+  cell.replaceChildren(mark, level)
+}
+
+/** Rows by key, in the order of `items`; rows that stay are kept as they are. */
+function putRows(body, items, key, make, fill) {
+  const rows = new Map([...body.children].map((row) => [row.dataset.key, row]))
+  items.forEach((item, index) => {
+    const name = String(key(item))
+    const row = rows.get(name) ?? make(item)
+    row.dataset.key = name
+    rows.delete(name)
+    fill(row, item)
+    if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null)
+  })
+  for (const row of rows.values()) row.remove()
+}
+
+function tableRow(classes) {
+  const row = document.createElement('tr')
+  row.append(...classes.map((name) => element('td', name)))
+  return row
+}
+
+function describe(one) {
+  const parts = [one.columns ? `only ${one.columns.join(', ')}` : '', one.condition ?? '']
+  return parts.filter(Boolean).join(' · ')
+}
+
+function makeReplication(one) {
+  const row = tableRow(['level', 'copy', '', '', 'number', 'number', 'number', 'number'])
+  row.cells[1].append(element('span', '', `${one.source} → ${one.destination}`))
+  row.cells[1].append(element('span', 'note'), element('span', 'note trouble'))
+  return row
+}
+
+function fillReplication(at) {
+  return (row, one) => {
+    const [level, copy, type, last, rows, size, age, next] = row.cells
+    const before = level.dataset.level
+    putLevel(level, one.level)
+    const troubled = one.level === 'WARNING' || one.level === 'CRITICAL'
+    row.className = troubled ? `row-${one.level}` : ''
+    if (before !== undefined && before !== one.level && troubled) row.classList.add('changed')
+    put(copy.children[1], describe(one))
+    put(copy.children[2], troubled ? one.note : '')
+    put(type, one.type)
+    if (one.last_run) {
+      const what = one.last_run.status === 'OK' ? one.note : one.last_run.status
+      putTime(last, `${span(since(at, one.last_run.finished_at))} ago`, one.last_run.finished_at)
+      last.title = what
+    } else put(last, '—')
+    put(rows, count(one.rows))
+    put(size, bytes(one.bytes))
+    put(age, one.age_seconds === null ? '—' : span(one.age_seconds))
+    if (one.level === 'RUNNING') put(next, 'now')
+    else put(next, one.next_start === null ? '—' : `in ${span(-since(at, one.next_start))}`)
+  }
+}
+
+const stepText = (step) => `${step.action} ${duration(step.seconds)}`
+
+function makeRun() {
+  return tableRow(['level', 'number', 'copy', '', 'number', 'number', 'wide muted'])
+}
+
+function fillRun(row, run) {
+  const [level, id, object, began, took, rows, steps] = row.cells
+  putLevel(level, run.status)
+  row.className = run.status === 'OK' ? '' : `row-${run.status}`
+  put(id, run.id)
+  put(object, `${run.operation} ${run.object}`)
+  if (run.started_at) putTime(began, clock(run.started_at), run.started_at)
+  put(took, duration(run.seconds))
+  put(rows, run.reason === 'skipped' ? 'unchanged' : count(run.rows))
+  put(steps, run.status === 'OK' ? run.steps.map(stepText).join(' · ') : (run.message ?? ''))
+}
+
+function makeRunning() {
+  const row = element('div', 'run')
+  const name = element('span', 'name')
+  row.append(name, element('span', 'steps muted'))
+  return row
+}
+
+function fillRunning(row, run) {
+  put(row.children[0], `◐ ${run.operation} ${run.object}`)
+  const rate =
+    run.rows_per_second === null ? '' : `${count(run.rows_per_second)} rows/s, ${bytes(run.bytes_per_second)}/s`
+  const load = run.rows > 0 ? `${count(run.rows)} rows, ${bytes(run.bytes)}` : ''
+  put(
+    row.children[1],
+    [duration(run.seconds), load, rate, run.steps.map(stepText).join(' · ')].filter(Boolean).join(' — '),
+  )
+}
+
+function show(status) {
+  const bad = status.replications.filter((one) => one.level === status.level).length
+  const fine = status.level === 'OK'
+  document.title = fine
+    ? '✓ fine · Yardmaster'
+    : `${glyphs[status.level]} ${bad || ''} ${status.level.toLowerCase()} · Yardmaster`
+  put(byId('answer'), status.answer)
+  put(byId('glyph'), glyphs[status.level] ?? '?')
+  byId('glyph').className = `glyph level-${status.level}`
+  putRows(
+    byId('about'),
+    status.about,
+    (_) => status.about.indexOf(_),
+    () => element('p'),
+    put,
+  )
+  putRows(byId('replications'), status.replications, (one) => one.job_id, makeReplication, fillReplication(status.at))
+  putRows(byId('runs'), status.runs, (run) => run.id, makeRun, fillRun)
+  const running = status.running.length > 0 ? status.running : [{ id: 'idle' }]
+  putRows(
+    byId('running'),
+    running,
+    (run) => run.id,
+    (run) => (run.id === 'idle' ? idle() : makeRunning()),
+    (row, run) => {
+      if (run.id !== 'idle') fillRunning(row, run)
+      else put(row, idleText(status))
+    },
+  )
+}
+
+const idle = () => element('div', 'idle muted')
+
+function idleText(status) {
+  const next = status.replications
+    .filter((one) => one.next_start)
+    .sort((one, other) => (one.next_start < other.next_start ? -1 : 1))[0]
+  return next ? `Nothing. Next: ${next.destination} in ${span(-since(status.at, next.next_start))}.` : 'Nothing.'
+}
+
+async function look() {
+  if (asking) return
+  asking = true
+  clearTimeout(timer)
+  try {
+    const answer = await fetch('/status.json', { cache: 'no-store', signal: AbortSignal.timeout(patience) })
+    const status = await answer.json()
+    if (!answer.ok) throw new Error(status.error?.message)
+    show(status)
+    seen = status.at
+    live('Live', false)
+  } catch {
+    live(seen ? `Reconnecting (numbers from ${clock(seen)})` : 'Reconnecting', true)
+  }
+  asking = false
+  if (!document.hidden) timer = setTimeout(() => void look(), every)
+}
+
+function live(text, away) {
+  put(byId('live'), text)
+  byId('live').classList.toggle('away', away)
+  document.body.classList.toggle('away', away)
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) void look()
+})
+put(byId('zone'), Intl.DateTimeFormat().resolvedOptions().timeZone)
+void look()

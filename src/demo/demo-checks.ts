@@ -1,0 +1,142 @@
+import { formatCount, formatDuration } from '../base/duration.ts'
+import { Failure } from '../base/failure.ts'
+import type { StatusDocument } from '../http/status-document.ts'
+import type { Session } from '../postgres/connect.ts'
+import { sql } from '../postgres/sql.ts'
+import { destinationLabel } from '../replication/definition.ts'
+import { inParallel } from '../replication/link.ts'
+import { getReplication } from '../replication/store.ts'
+import { refreshRun } from '../worker/replication-run.ts'
+import { compareRows } from './comparison.ts'
+import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
+import { demoReplications } from './demo-replications.ts'
+import { type DemoServices, demoServices, stopServices } from './run-demo.ts'
+import { addColumn, reloadStocks } from './source-writer.ts'
+
+/** Rounds of changes and refreshes before the comparison. */
+const rounds = 3
+/** Transactions of the writer in each round. */
+const changesPerRound = 6
+/** Refreshes side by side, as the demo's timer has them. */
+const width = 2
+
+/** One thing that was looked at. */
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+}
+
+export interface CheckOptions extends DemoOptions {
+  /** Hears of each check when it is done. */
+  readonly done: (check: Check) => void
+  /** For tests: spoils something after the last refresh, before the comparison. */
+  readonly beforeComparison?: (demo: Demo) => Promise<void>
+}
+
+/** `--exit-after-checks`: the whole demo with its writer, then everything compared row by row. */
+export async function checkDemo(options: CheckOptions): Promise<readonly Check[]> {
+  const checks: Check[] = []
+  const check = (name: string, problem: string | undefined, good: string) => {
+    const one: Check = { name, ok: problem === undefined, detail: problem ?? good }
+    checks.push(one)
+    options.done(one)
+  }
+  await withDemo(options, async (demo) => {
+    const services = demoServices(demo, { host: '127.0.0.1', port: 0, orNext: false })
+    try {
+      await services.page.start()
+      await checkSetUp(demo, check)
+      await services.writer.start()
+      for (let round = 1; round <= rounds; round++) await checkRound(demo, services, round, check)
+      await stopWriter(demo, services)
+      await refreshAll(demo, 'last refresh', check)
+      await options.beforeComparison?.(demo)
+      await checkRows(demo, check)
+      await checkPage(services, check)
+    } finally {
+      await stopServices(services)
+    }
+  })
+  return checks
+}
+
+type Report = (name: string, problem: string | undefined, good: string) => void
+
+async function checkSetUp(demo: Demo, check: Report): Promise<void> {
+  const began = Date.now()
+  const results = await setUpReplications(demo)
+  const rows = results.reduce((sum, result) => sum + result.rows, 0)
+  const bad = results.filter((result) => result.status !== 'OK').map((result) => result.message)
+  const good = `${results.length} replications, ${formatCount(rows)} rows in ${formatDuration((Date.now() - began) / 1000)}`
+  check('set-up', bad.length > 0 ? bad.join('; ') : undefined, good)
+}
+
+/** Refreshes everything while the writer writes; TRUNCATE, reload and a new column come between. */
+async function checkRound(demo: Demo, { writer }: DemoServices, round: number, check: Report): Promise<void> {
+  const session = await demo.connect('source', 'special changes')
+  try {
+    await reloadStocks(session)
+    await addColumn(session, round)
+  } finally {
+    await session.end()
+  }
+  await writer.reached(writer.changes + changesPerRound, demo.place.signal)
+  if (writer.failure !== undefined) throw writer.failure
+  await refreshAll(demo, `round ${round}`, check, ` after ${writer.changes} transactions of the writer`)
+}
+
+/** Ends the writer and waits until the server has taken leave of its session: only then are its counters all told. */
+async function stopWriter(demo: Demo, { writer }: DemoServices): Promise<void> {
+  await writer.stop()
+  const session = await demo.connect('source', 'look')
+  try {
+    while (await isConnected(session, writer.pid)) demo.place.signal.throwIfAborted()
+  } finally {
+    await session.end()
+  }
+}
+
+async function isConnected(session: Session, pid: number): Promise<boolean> {
+  const row = await session.one<{ there: boolean }>(
+    sql`select exists (select from pg_stat_activity where pid = ${pid}::int) as there from pg_sleep(0.01)`,
+  )
+  return row.there
+}
+
+async function refreshAll(demo: Demo, name: string, check: Report, after = ''): Promise<void> {
+  const began = Date.now()
+  const bad: string[] = []
+  let [rows, skipped] = [0, 0]
+  await inParallel(demoReplications, width, async ({ wanted }) => {
+    const replication = await getReplication(demo.place.control, destinationLabel(wanted))
+    const result = await refreshRun(demo.place, replication, { force: false, wait: 0, takeOver: false })
+    if (result.failure?.code === 'cancelled') throw result.failure
+    if (result.status !== 'OK') bad.push(`${destinationLabel(wanted)}: ${result.message}`)
+    rows += result.rows
+    if (result.reason === 'skipped') skipped += 1
+  })
+  const took = formatDuration((Date.now() - began) / 1000)
+  const good = `${demoReplications.length - skipped} refreshed, ${skipped} unchanged, ${formatCount(rows)} rows in ${took}${after}`
+  check(name, bad.length > 0 ? bad.join('; ') : undefined, good)
+}
+
+async function checkRows(demo: Demo, check: Report): Promise<void> {
+  const [source, destination] = [await demo.connect('source', 'compare'), await demo.connect('destination', 'compare')]
+  try {
+    for (const { wanted } of demoReplications) {
+      if (demo.place.signal.aborted) throw new Failure('cancelled', { message: 'Cancelled.' })
+      const { rows, difference } = await compareRows(source, destination, wanted)
+      const problem = difference ?? (rows === 0 ? 'both sides are empty, which proves nothing' : undefined)
+      check(`rows of ${destinationLabel(wanted)}`, problem, `${formatCount(rows)} rows, all equal`)
+    }
+  } finally {
+    await Promise.all([source.end(), destination.end()])
+  }
+}
+
+async function checkPage({ page }: DemoServices, check: Report): Promise<void> {
+  const answer = await fetch(new URL('status.json', page.url), { signal: AbortSignal.timeout(10_000) })
+  const status = (await answer.json()) as StatusDocument
+  check('status page', status.level === 'OK' ? undefined : `${status.level}: ${status.answer}`, status.answer)
+}
