@@ -21,12 +21,19 @@ afterAll(async () => {
 export class CopyPair {
   readonly source: TestDatabase
   readonly destination: TestDatabase
+  /** What a command line needs to work with the same registration. */
+  readonly environment: Record<string, string>
   readonly #control: Control
 
-  private constructor(source: TestDatabase, destination: TestDatabase, control: Control) {
+  private constructor(source: TestDatabase, destination: TestDatabase, control: Control, controlUrl: string) {
     this.source = source
     this.destination = destination
     this.#control = control
+    this.environment = {
+      YARDMASTER_CONTROL_URL: controlUrl,
+      YARDMASTER_KEY: key,
+      YARDMASTER_DATA_DIR: '/nonexistent',
+    }
   }
 
   static async between(source: TestDatabase, destination: TestDatabase): Promise<CopyPair> {
@@ -40,7 +47,7 @@ export class CopyPair {
     controls.push(control)
     await addDatabase(control, 'crm', source.url, [])
     await addDatabase(control, 'dwh', destination.url, [])
-    return new CopyPair(source, destination, control)
+    return new CopyPair(source, destination, control, own.url)
   }
 
   /** Sets a replication up; its first copy is pulled unless the destination table stood there. Throws what failed it. */

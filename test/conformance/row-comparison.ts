@@ -33,13 +33,14 @@ async function columnsOf(database: TestDatabase, table: QualifiedName): Promise<
   return database.query<ComparedColumn>(
     `with recursive plain as (
        select a.attname, a.attnum, a.atttypid as type from pg_attribute a
-       where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped
+       join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+       where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped
        union all
        select p.attname, p.attnum, t.typbasetype from plain p join pg_type t on t.oid = p.type where t.typtype = 'd')
      select p.attname as name, t.typsend <> 0 and t.typname !~ '^_?(reg|xml)'
        and (t.typtype = 'e' or (t.typelem < 16384 and t.typtype <> 'c' and (t.typtype = 'b' or t.oid < 16384))) as comparable
      from plain p join pg_type t on t.oid = p.type where t.typtype <> 'd' order by p.attnum`,
-    [quoteQualified(table)],
+    [table.schema, table.name],
   )
 }
 
