@@ -202,9 +202,9 @@ export function reportRun(context: CommandContext, result: RunResult, more: obje
   if (context.terminal.json) context.terminal.document({ ...figures, ...more, ...(failure ? { error: failure } : {}) })
   else if (failure) throw failure
   else {
-    const size = result.rows > 0 ? ` ${formatCount(result.rows)} rows, ${formatBytes(result.bytes)}` : ''
+    const size = result.bytes > 0 ? `${formatBytes(result.bytes)} in ` : ''
     context.terminal.line(
-      `${context.terminal.level(result.status)} ${result.message}${size} in ${formatDuration(result.seconds)} (run ${result.run_id})`,
+      `${context.terminal.level(result.status)} ${result.message} (${size}${formatDuration(result.seconds)}, run ${result.run_id})`,
     )
   }
   return result.status === 'CRITICAL' ? 1 : 0

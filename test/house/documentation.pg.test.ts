@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { beforeAll, describe, expect, inject, it } from 'vitest'
+import { createDatabase, type TestDatabase } from '../support/databases.ts'
+import { root } from './source-tree.ts'
+
+const run = promisify(execFile)
+
+/** A command of a console example, and the lines that it is said to print; none: nothing is said. */
+interface Example {
+  readonly command: string
+  readonly output: readonly string[]
+}
+
+/** The `console` blocks of a page, in order. */
+function examplesOf(path: string): Example[] {
+  const text = readFileSync(join(root, path), 'utf8')
+  const blocks = [...text.matchAll(/^```console\n(.*?)^```/gms)].map((match) => match[1] ?? '')
+  return blocks.flatMap((block) =>
+    block
+      .split(/^\$ /m)
+      .slice(1)
+      .map((part) => {
+        const [command = '', ...output] = part.trimEnd().split('\n')
+        return { command, output }
+      }),
+  )
+}
+
+/** Figures differ from run to run, and so do the names of the tests' databases. */
+function comparable(text: string): string {
+  return text
+    .replaceAll(/\d[\d,.]*( (ms|s|min|B|KiB|MiB))?/g, '#')
+    .replaceAll(/t_[a-z_#]+/g, 'shop')
+    .trimEnd()
+}
+
+describe.each(['README.md', 'docs/guide/copy-tables.md'])('the examples of %s', (page) => {
+  let shop: TestDatabase
+  let warehouse: TestDatabase
+  let environment: Record<string, string>
+
+  beforeAll(async () => {
+    shop = await createDatabase('shop')
+    warehouse = await createDatabase('warehouse')
+    await shop.query(`create table public.orders (id int primary key, total numeric(10,2) not null, status text not null,
+      placed_at timestamptz not null default now())`)
+    await shop.query(
+      `insert into public.orders select g, g * 1.5, case g % 3 when 0 then 'open' else 'paid' end from generate_series(1, 1000) g`,
+    )
+    await shop.query('create table public.customers (id serial primary key, name text)')
+    await shop.query("insert into public.customers (name) select 'customer ' || g from generate_series(1, 50) g")
+    await warehouse.query('create schema dev')
+    await warehouse.query('create table dev.customers (id serial primary key, name text)')
+    const folder = mkdtempSync(join(inject('runDirectory'), 'documentation-'))
+    // The embedded control server runs under another user when the tests run as root.
+    chmodSync(folder, 0o711)
+    environment = {
+      PATH: `${join(root, 'bin')}:${process.env.PATH}`,
+      HOME: folder,
+      LANG: 'C.UTF-8',
+      YARDMASTER_DATA_DIR: join(folder, 'data'),
+      SHOP_URL: shop.url,
+      WAREHOUSE_URL: warehouse.url,
+    }
+  })
+
+  it('run as printed, one after the other, and print what is said', async () => {
+    const examples = examplesOf(page)
+    expect(examples.length).toBeGreaterThan(4)
+    for (const { command, output } of examples) {
+      const { stdout } = await run('bash', ['-c', command], { cwd: root, env: environment }).catch((error: Error) => {
+        throw new Error(`${command}\n${error.message}`)
+      })
+      if (output.length > 0) expect(comparable(stdout), command).toBe(comparable(output.join('\n')))
+    }
+  }, 120_000)
+})
+
+describe('the pages', () => {
+  const pages = [
+    'README.md',
+    'ARCHITECTURE.md',
+    'GLOSSARY.md',
+    'CONTRIBUTING.md',
+    'CHANGELOG.md',
+    'docs/status.md',
+    'docs/guide/copy-tables.md',
+    'docs/decisions/README.md',
+  ]
+
+  it.each(pages)('%s has no link to nowhere', (page) => {
+    const text = readFileSync(join(root, page), 'utf8')
+    const links = [...text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map((match) => match[1] ?? '')
+    expect(links.filter((link) => !existsSync(join(root, dirname(page), link)))).toEqual([])
+  })
+})
