@@ -75,6 +75,8 @@ export class Session {
   /** Statements that the server has been told in full, and has not answered yet (`stall-watch.ts`). */
   awaited = 0
   readonly #tls: TlsOptions
+  /** What broke the connection while nothing ran on it: whatever runs next is only told that it is broken. */
+  #broken: Error | undefined
   #ended = false
 
   constructor(
@@ -86,6 +88,9 @@ export class Session {
   ) {
     this.#tls = tls
     this.client = client
+    client.on('error', (error) => {
+      this.#broken ??= error
+    })
     this.connection = connection
     this.parts = parts
     this.side = options.side
@@ -134,7 +139,10 @@ export class Session {
   }
 
   failure(error: unknown): Failure {
-    return toFailure(error, { side: this.side, object: this.object })
+    const general =
+      error instanceof Error && /not queryable|^Connection terminated|Client was closed/.test(error.message)
+    const first = this.connection.violation ?? (general ? this.#broken : undefined)
+    return toFailure(error instanceof Failure ? error : (first ?? error), { side: this.side, object: this.object })
   }
 
   get isEnded(): boolean {
@@ -198,8 +206,7 @@ export async function connect(parts: ConnectionParts, options: SessionOptions): 
     keepAliveInitialDelayMillis: 5000,
   } as pg.ConnectionConfig)
   const session = new Session(newClient(parts, options, connection, tls), connection, parts, options, tls)
-  refuseOpenPassword(connection, parts)
-  session.client.on('error', () => undefined)
+  refuseOpenPassword(session)
   session.client.setMaxListeners(50)
   const patience = options.connectTimeout ?? 10_000
   let expired = false
@@ -265,7 +272,7 @@ function explain(session: Session, failure: Failure, waited: number | undefined)
     const remedy = `As its owner or an administrator: GRANT CONNECT ON DATABASE ${quoteIdentifier(parts.database)} TO ${quoteIdentifier(parts.user)};`
     return new Failure('permission_denied', { ...detail, message: failure.message, remedy })
   }
-  if (isConnectionLoss(failure) || failure.code === 'protocol_violated' || failure.code === 'tls_failed')
+  if (isConnectionLoss(failure) || failure.code === 'tls_failed')
     return new Failure(failure.code, { ...detail, message: `${address}: ${failure.message}` })
   return failure
 }
@@ -288,7 +295,7 @@ async function prepareSession(session: Session): Promise<void> {
   session.major = Math.floor(Number(row.version) / 10000)
   session.pid = row.pid
   const { oldest, newest } = supportedMajors
-  if (session.major < oldest || session.major > newest) {
+  if (!(session.major >= oldest && session.major <= newest)) {
     throw new Failure('version_unsupported', {
       message: `The server is PostgreSQL ${session.major}; versions ${oldest} to ${newest} are supported.`,
       object: session.object,
@@ -325,7 +332,7 @@ function tlsOptions(parts: ConnectionParts): TlsOptions {
   return options
 }
 
-function refuseOpenPassword(connection: pg.Connection, parts: ConnectionParts): void {
+function refuseOpenPassword({ connection, parts, object }: Session): void {
   if (parts.sslMode !== 'disable' || isLoopback(parts.host)) return
   for (const request of ['authenticationCleartextPassword', 'authenticationMD5Password']) {
     connection.prependListener(request, () => {
@@ -335,7 +342,7 @@ function refuseOpenPassword(connection: pg.Connection, parts: ConnectionParts): 
         'error',
         new Failure('password_unprotected', {
           message: `${parts.host}:${parts.port} asks for the password ${request.includes('MD5') ? 'as MD5' : 'in clear text'} over plain TCP; it was not sent.`,
-          object: displayUrl(parts),
+          object,
         }),
       )
     })

@@ -13,6 +13,8 @@ const readBytes = 256 * 1024
  */
 export class FilteredConnection extends pg.Connection {
   readonly filter: CopyFrameFilter
+  /** Why we cut the connection; the driver forgets it when nothing runs at that moment. */
+  violation: Error | undefined
   readonly #receive: (bytes: Buffer) => void
 
   constructor(config: pg.ConnectionConfig) {
@@ -24,7 +26,8 @@ export class FilteredConnection extends pg.Connection {
         const said = error instanceof Error ? error : new Error(String(error))
         // What the driver's parser cannot read is the server's fault too; its words for a login it lacks are kept.
         const known = said instanceof ProtocolViolation || said.message.startsWith('Unknown authenticationOk')
-        this.stream.destroy(known ? said : new ProtocolViolation(said.message, { cause: said }))
+        this.violation = known ? said : new ProtocolViolation(said.message, { cause: said })
+        this.stream.destroy(this.violation)
       }
     }
     const onread = {

@@ -42,7 +42,7 @@ describe('an error of a server', () => {
       expect(failure.code).toBe(code === 'unreachable' ? `${side}_unreachable` : code)
       expect(failure).toMatchObject({ retryable, sqlstate, object: 'crm' })
       expect(failure.message).toContain(`(SQLSTATE ${sqlstate})`)
-      expect(isConnectionLoss(failure)).toBe(code === 'unreachable')
+      expect(isConnectionLoss(failure)).toBe(code === 'unreachable' || code === 'protocol_violated')
     }
   })
 

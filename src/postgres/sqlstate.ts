@@ -87,7 +87,7 @@ function forPeople(text: string): string {
 
 /** True when the connection is gone, so that whether a COMMIT took effect has to be looked up. */
 export function isConnectionLoss(failure: Failure): boolean {
-  return /^(source|destination|control|database)_unreachable$/.test(failure.code)
+  return /^((source|destination|control|database)_unreachable|protocol_violated)$/.test(failure.code)
 }
 
 function verdictOf(sqlstate: string, side: Side): Verdict {
