@@ -52,7 +52,7 @@ describe.each(conformingTypes)('$type', ({ type }) => {
     expect(result.json().bytes).toBeGreaterThan(atLeast)
     expect(peak).toBeGreaterThan(30 * megabyte)
     expect(peak).toBeLessThan(150 * megabyte)
-    const [arrived] = await pair.destination.query(`select count(*)::int as rows from ${type}.${view}`)
+    const [arrived] = await pair.destination.query(`select count(*)::int as rows from "${type}".${view}`)
     expect(arrived.rows).toBe(rows)
   })
 })

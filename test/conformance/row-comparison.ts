@@ -5,7 +5,7 @@ import type { TestDatabase } from '../support/databases.ts'
 
 /** Settings of its own, so that both servers print a value in the same way whatever the code under test does. */
 const settings = `set search_path = ''; set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';
-  set extra_float_digits = 3; set bytea_output = 'hex'; set lc_monetary = 'C'; set xmloption = 'content'`
+  set extra_float_digits = 3; set bytea_output = 'hex'; set lc_monetary = 'C'; set xmloption = 'content'; set client_encoding = 'UTF8'`
 
 interface ComparedColumn {
   readonly name: string

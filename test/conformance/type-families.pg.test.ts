@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { createDatabase, postgres14 } from '../support/databases.ts'
+import { createDatabase, postgres14, type TestDatabase } from '../support/databases.ts'
 import { CopyPair } from './copy-pair.ts'
 import { makeFamilyTable } from './family-table.ts'
 import { conformingTypes } from './replication-types.ts'
@@ -26,6 +26,32 @@ async function databaseOf(major: number, label: string) {
 /** Types that came after PostgreSQL 14, or values that it does not take. */
 const newer: readonly FamilyColumn[] = [{ type: 'interval', values: ['infinity', '-infinity'] }]
 
+/** Settings that change how values are written and read, other ones on each side, for every session from now on. */
+const disagreements: readonly (readonly [name: string, source: string, destination: string])[] = [
+  ['datestyle', 'SQL, DMY', 'German'],
+  ['intervalstyle', 'sql_standard', 'iso_8601'],
+  ['timezone', 'Asia/Kolkata', 'America/St_Johns'],
+  ['extra_float_digits', '-15', '0'],
+  ['bytea_output', 'escape', 'hex'],
+  ['xmloption', 'document', 'document'],
+  ['standard_conforming_strings', 'off', 'on'],
+  ['search_path', 'public, pg_catalog', '"Odd.Types"'],
+  ['client_encoding', 'LATIN1', 'SQL_ASCII'],
+  ['default_transaction_read_only', 'on', 'on'],
+  ['default_transaction_isolation', 'serializable', 'serializable'],
+]
+
+async function disagree(source: TestDatabase, destination: TestDatabase): Promise<void> {
+  for (const [setting, there, here] of disagreements) {
+    await source.query(
+      `alter database ${source.name} set ${setting} = ${setting === 'search_path' ? there : `'${there}'`}`,
+    )
+    await destination.query(
+      `alter database ${destination.name} set ${setting} = ${setting === 'search_path' ? here : `'${here}'`}`,
+    )
+  }
+}
+
 describe.each(directions)('PostgreSQL $from to $to', ({ from, to }) => {
   let pair: CopyPair
   const families: readonly { name: string; columns: readonly FamilyColumn[]; format: string }[] = [
@@ -49,6 +75,7 @@ describe.each(directions)('PostgreSQL $from to $to', ({ from, to }) => {
     await pair.source.query('alter type "Odd.Types".pair add attribute gone int, add attribute last date')
     await pair.source.query('alter type "Odd.Types".pair drop attribute gone, drop attribute last')
     for (const { name, columns } of families) await makeFamilyTable(pair.source, name, columns)
+    await disagree(pair.source, pair.destination)
   })
 
   describe.each(conformingTypes)('$type', ({ type }) => {
