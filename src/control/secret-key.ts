@@ -27,7 +27,7 @@ export class SecretKey {
   /** `owner` says what the text belongs to (its row, its URL): the ciphertext opens for nothing else. */
   encrypt(plain: string, owner: string): Buffer {
     const nonce = randomBytes(nonceBytes)
-    const cipher = createCipheriv(algorithm, this.#key, nonce).setAAD(Buffer.from(owner))
+    const cipher = createCipheriv(algorithm, this.#key, nonce, { authTagLength: tagBytes }).setAAD(Buffer.from(owner))
     const body = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()])
     return Buffer.concat([nonce, cipher.getAuthTag(), body])
   }
@@ -41,7 +41,9 @@ export class SecretKey {
       })
     }
     try {
-      const decipher = createDecipheriv(algorithm, this.#key, ciphertext.subarray(0, nonceBytes))
+      const decipher = createDecipheriv(algorithm, this.#key, ciphertext.subarray(0, nonceBytes), {
+        authTagLength: tagBytes,
+      })
       decipher.setAAD(Buffer.from(owner)).setAuthTag(ciphertext.subarray(nonceBytes, nonceBytes + tagBytes))
       return Buffer.concat([decipher.update(ciphertext.subarray(nonceBytes + tagBytes)), decipher.final()]).toString(
         'utf8',
