@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { describe, expect, it } from 'vitest'
 import { referencePages } from '../../docs/reference-pages.ts'
-import { crashPoints } from '../../src/base/crash-point.ts'
 import { errorRegistry } from '../../src/base/error-registry.ts'
 import { buildProgram } from '../../src/cli/program.ts'
 import { environmentSettings, type OptionDeclaration, programOptions } from '../../src/config/program-options.ts'
@@ -47,21 +46,6 @@ describe('error registry', () => {
       expect(entry.meaning, code).toMatch(/^\S.{10,}\.$/s)
       expect(entry.remedy, code).toMatch(/^\S.{6,}[.]$/s)
     }
-  })
-})
-
-describe('crash points', () => {
-  const text = textWithout('src/base/crash-point.ts')
-  const passed = matches(text, /crashPoint\(([^)]*)\)/g).flatMap((call) => matches(call, /'([a-z-]+-[a-z-]+)'/g))
-
-  it('are each passed somewhere', () => {
-    expect(crashPoints.length).toBeGreaterThan(20)
-    expect(crashPoints.filter((name) => !passed.includes(name))).toEqual([])
-  })
-
-  it('are all listed, once', () => {
-    expect(passed.filter((name) => !(crashPoints as readonly string[]).includes(name))).toEqual([])
-    expect(new Set(crashPoints).size).toBe(crashPoints.length)
   })
 })
 
