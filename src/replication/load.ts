@@ -39,12 +39,18 @@ export async function loadChunk(
 ): Promise<number> {
   const format = trusted(target.format)
   const columns = join(target.columns.map(identifier))
-  const { rows } = await copyThrough(
+  const { rows, sent } = await copyThrough(
     { session: from, statement: sql`copy (${chunk.select}) to stdout (format ${format})` },
     { session: to, statement: copyIn(target.table, columns, format, freeze) },
     counter,
   )
-  return rows
+  if (rows === sent) return rows
+  const table = `${to.object}:${displayQualified(target.table)}`
+  throw new Failure('destination_unsuitable', {
+    message: `${sent - rows} of ${sent} rows did not get into ${table}: a trigger of it keeps them out. Nothing was changed.`,
+    object: table,
+    remedy: 'Drop or disable that trigger, or leave those rows out with --where.',
+  })
 }
 
 function copyIn(table: QualifiedName, columns: Sql, format: Sql, freeze: boolean): Sql {
@@ -110,6 +116,8 @@ export async function loadFrozen(
   try {
     if (!reader) return { rows: 0, bytes: 0 }
     const rows = await loadChunk(reader, chunk, writer, target, freeze, counter)
+    // Frames are counted on the way, and binary COPY ends with one that is no row.
+    counter.rows = rows
     crashPoint('load-after-first-chunk')
     return { rows, bytes: counter.bytes }
   } finally {

@@ -1,7 +1,8 @@
 import { Failure } from '../base/failure.ts'
+import { nearest } from '../base/nearest.ts'
 import type { Control } from '../control/control.ts'
 import type { Session } from '../postgres/connect.ts'
-import { parseQualifiedName, printable } from '../postgres/identifier.ts'
+import { displayQualified, parseQualifiedName, printable } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 
@@ -82,7 +83,12 @@ export async function getReplication(control: Control, label: string): Promise<R
   }
   const known = await listReplications(control)
   const wanted = splitLabel(label).table.name.toLowerCase()
-  const near = known.filter((one) => one.destination.name.toLowerCase() === wanted).map(destinationLabel)
+  const alike = known.filter((one) => one.destination.name.toLowerCase() === wanted).map(destinationLabel)
+  const spelled = new Map(
+    known.flatMap((one) => [displayQualified(one.destination), destinationLabel(one)].map((as) => [as, one])),
+  )
+  const meant = spelled.get(nearest(label, [...spelled.keys()]) ?? '')
+  const near = alike.length > 0 || !meant ? alike : [destinationLabel(meant)]
   throw new Failure('replication_unknown', {
     message: `No replication has the destination ${printable(label)}${near.length > 0 ? `; there is ${near.join(', ')}` : ''}.`,
     object: printable(label),

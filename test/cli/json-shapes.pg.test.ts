@@ -210,6 +210,12 @@ describe('JSON that scripts rely on', () => {
     expect(shapeOf(ran.document)).toEqual(shape)
   })
 
+  it('counts rows, not what the stream ends with', async () => {
+    const { document } = await run('run', 'show', '1')
+    const { rows, steps } = document as { rows: number; steps: { action: string; rows: number | null }[] }
+    expect([rows, steps.find((step) => step.action === 'load')?.rows]).toEqual([10, 10])
+  })
+
   it('covers every command that prints a result', async () => {
     const { buildProgram } = await import('../../src/cli/program.ts')
     const covered = new Set(golden.map(([command]) => command.slice(0, 2).join(' ')))
@@ -252,6 +258,17 @@ describe('failures as JSON', () => {
     expect(ran.code).toBe(1)
     expect(shapeOf(ran.document)).toEqual({ ...result, reason: 'string', ...failure })
     expect(ran.document).toMatchObject({ status: 'CRITICAL', reason: 'failed', error: { code: 'table_unknown' } })
+  })
+
+  it('of a mistyped destination or database name the nearest', async () => {
+    for (const typed of ['public.order', 'publik.orders', 'dwh:public.ordres', 'Public."Orders"']) {
+      const ran = await run('replication', 'show', typed)
+      expect(ran.document, typed).toMatchObject({
+        error: { code: 'replication_unknown', message: expect.stringContaining('; there is dwh:public.orders.') },
+      })
+    }
+    const ran = await run('database', 'test', 'crn')
+    expect(ran.document).toMatchObject({ error: { message: expect.stringContaining('crm') } })
   })
 
   it('tell a difference from a failure: validate exits 1 without an error', async () => {
