@@ -102,7 +102,7 @@ function describe(one) {
 
 function makeReplication(one) {
   const row = tableRow(['level', 'copy', '', '', 'number', 'number', 'number', 'number'])
-  row.cells[1].append(element('span', '', `${one.source} → ${one.destination}`))
+  row.cells[1].append(element('span', 'end', `${one.source} `), element('span', 'end', `→ ${one.destination}`))
   row.cells[1].append(element('span', 'note'), element('span', 'note trouble'))
   return row
 }
@@ -115,8 +115,8 @@ function fillReplication(at) {
     const troubled = one.level === 'WARNING' || one.level === 'CRITICAL'
     row.className = troubled ? `row-${one.level}` : ''
     if (before !== undefined && before !== one.level && troubled) row.classList.add('changed')
-    put(copy.children[1], describe(one))
-    put(copy.children[2], troubled ? one.note : '')
+    put(copy.children[2], describe(one))
+    put(copy.children[3], troubled ? one.note : '')
     put(type, one.type)
     if (one.last_run) {
       const what = one.last_run.status === 'OK' ? one.note : one.last_run.status
@@ -145,7 +145,7 @@ function fillRun(row, run) {
   put(object, `${run.operation} ${run.object}`)
   if (run.started_at) putTime(began, clock(run.started_at), run.started_at)
   put(took, duration(run.seconds))
-  put(rows, run.reason === 'skipped' ? 'unchanged' : count(run.rows))
+  put(rows, run.reason === 'skipped' ? 'unchanged' : run.status === 'CRITICAL' ? '—' : count(run.rows))
   put(steps, run.status === 'OK' ? run.steps.map(stepText).join(' · ') : (run.message ?? ''))
 }
 

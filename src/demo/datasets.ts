@@ -64,7 +64,7 @@ export function parseCsv(text: string): Record<string, string | null>[] {
 }
 
 function splitLine(line: string): string[] {
-  const value = /(?:"((?:[^"]|"")*)"|([^,]*))(,|$)/y
+  const value = /(?:"((?:[^"]|"")*)"|([^,"]*))(,|$)/y
   const values: string[] = []
   for (let more = true; more; ) {
     const match = value.exec(line)

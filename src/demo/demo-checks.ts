@@ -68,7 +68,7 @@ async function checkSetUp(demo: Demo, check: Report): Promise<void> {
   const results = await setUpReplications(demo)
   const rows = results.reduce((sum, result) => sum + result.rows, 0)
   const bad = results.filter((result) => result.status !== 'OK').map((result) => result.message)
-  const good = `${results.length} replications, ${formatCount(rows)} rows in ${formatDuration((Date.now() - began) / 1000)}`
+  const good = `${demoReplications.length} replications, ${formatCount(rows)} rows in ${formatDuration((Date.now() - began) / 1000)}`
   check('set-up', bad.length > 0 ? bad.join('; ') : undefined, good)
 }
 
@@ -82,7 +82,7 @@ async function checkRound(demo: Demo, { writer }: DemoServices, round: number, c
     await session.end()
   }
   await writer.reached(writer.changes + changesPerRound, demo.place.signal)
-  if (writer.failure !== undefined) throw writer.failure
+  if (writer.refusal !== undefined) throw writer.refusal
   await refreshAll(demo, `round ${round}`, check, ` after ${writer.changes} transactions of the writer`)
 }
 

@@ -1,6 +1,8 @@
+import { formatCount } from '../base/duration.ts'
 import { composeStatus, type StatusDocument } from '../http/status-document.ts'
 import { jobHistories, StepReader } from '../http/store.ts'
 import { listRuns, markLostAttempts } from '../monitoring/run-log.ts'
+import { printable } from '../postgres/identifier.ts'
 import { listReplications } from '../replication/store.ts'
 import { type Demo, refreshEvery } from './demo.ts'
 import { destinationDatabase, sourceDatabase } from './demo-replications.ts'
@@ -22,13 +24,9 @@ export function demoStatus(demo: Demo, timer: RefreshTimer, writer: SourceWriter
       replications.map((one) => one.jobId),
     )
     const runs = await listRuns(control, { limit: runsShown })
-    const changes = writer.changes.toLocaleString('en-US')
     return composeStatus({
       at: new Date(),
-      about: [
-        `A writer goes on changing ${sourceDatabase}: ${changes} transactions so far. Each copy in ${destinationDatabase} is refreshed every 10 to 20 s.`,
-      ],
-      trouble: writer.failure === undefined ? [] : [`The demo's writer has stopped: ${String(writer.failure)}.`],
+      about: [aboutWriter(writer)],
       replications,
       histories,
       runs,
@@ -37,4 +35,11 @@ export function demoStatus(demo: Demo, timer: RefreshTimer, writer: SourceWriter
       nextStart: (jobId) => timer.nextStart(jobId),
     })
   }
+}
+
+function aboutWriter({ changes, isOver, refusal }: SourceWriter): string {
+  const done = `${formatCount(changes)} transactions so far`
+  const refused = refusal === undefined ? '' : ` It was refused something: ${printable(refusal.message)}.`
+  if (isOver) return `The writer that changed the source, ${sourceDatabase}, is over: ${done}.${refused}`
+  return `A writer goes on changing the source, ${sourceDatabase}: ${done}.${refused} Each copy in ${destinationDatabase} is refreshed every 10 to 20 s.`
 }

@@ -9,7 +9,7 @@ import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { inParallel } from '../replication/link.ts'
-import { addReplicationRun, type RunResult, type Workplace } from '../worker/replication-run.ts'
+import { addReplicationRun, type RunResult, refreshRun, type Workplace } from '../worker/replication-run.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
 import { type DemoReplication, demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
@@ -116,16 +116,21 @@ async function fill(connectTo: Demo['connect'], options: DemoOptions): Promise<v
   }
 }
 
-/** Sets the demo's replications up, as `replication add` does. Throws the failure of the first that fails. */
+/** Sets the demo's replications up, as `replication add` does; each holds its rows then. Throws the failure of the first that fails. */
 export async function setUpReplications(
   demo: Demo,
   replications: readonly DemoReplication[] = demoReplications,
 ): Promise<RunResult[]> {
   const results: RunResult[] = []
   await inParallel(replications, 2, async ({ wanted }) => {
-    const { result } = await addReplicationRun(demo.place, wanted)
+    const { replication, result } = await addReplicationRun(demo.place, wanted)
     if (result.failure) throw result.failure
     results.push(result)
+    // A table that was there is adopted as it is, and filled by its first refresh.
+    if (replication === undefined || result.rows > 0) return
+    const first = await refreshRun(demo.place, replication, { force: false, wait: 0, takeOver: false })
+    if (first.failure) throw first.failure
+    results.push(first)
   })
   return results
 }

@@ -50,8 +50,10 @@ export class RefreshTimer implements Service {
     // What a control database that is away for a moment would say is said by the status page.
     const replications = await listReplications(this.#place.control).catch(() => [])
     const now = Date.now()
-    for (const replication of replications) {
-      if (!this.#due.has(replication.jobId)) this.#due.set(replication.jobId, now + this.#interval(replication))
+    // The first ones are spread over their interval, so that not everything comes at once for ever after.
+    for (const [index, replication] of replications.entries()) {
+      if (this.#due.has(replication.jobId)) continue
+      this.#due.set(replication.jobId, now + (this.#interval(replication) * (index + 1)) / replications.length)
     }
     const waiting = replications
       .filter((one) => one.status === 'active' && !this.#running.has(one.jobId) && this.#dueAt(one) <= now)

@@ -1,7 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Failure } from '../base/failure.ts'
 import type { Service } from '../base/service.ts'
 import type { Session } from '../postgres/connect.ts'
 import { identifier, type Sql, sql } from '../postgres/sql.ts'
+import { isConnectionLoss } from '../postgres/sqlstate.ts'
 
 /** Milliseconds between two transactions of the writer. */
 const writeEvery = 500
@@ -60,16 +62,20 @@ export async function addColumn(session: Session, number: number): Promise<void>
   await session.query(sql`update travel.stocks set ${name} = 'seen' where symbol like 'A%'`)
 }
 
-/** Goes on changing the source, at a modest rate, until it is stopped. */
+/**
+ * Goes on changing the source, at a modest rate, until it is stopped. A statement that the source refuses (somebody plays
+ * with its tables) is left out; a lost connection ends it.
+ */
 export class SourceWriter implements Service {
   readonly #connect: () => Promise<Session>
   readonly #stop = new AbortController()
   #session: Session | undefined
   #loop: Promise<void> | undefined
+  #turn = 0
   /** Transactions that have committed. */
   changes = 0
-  /** What ended the writer before its time. */
-  failure: unknown
+  /** What the source refused last. */
+  refusal: Failure | undefined
 
   constructor(connect: () => Promise<Session>) {
     this.#connect = connect
@@ -87,11 +93,9 @@ export class SourceWriter implements Service {
     await this.#session?.end()
   }
 
-  /** Resolves when so many transactions have committed, or the writer has ended. */
-  async reached(changes: number, signal: AbortSignal): Promise<void> {
-    while (this.changes < changes && this.failure === undefined && !this.#stop.signal.aborted) {
-      await delay(20, undefined, { signal })
-    }
+  /** True once it writes no more, for whatever reason. */
+  get isOver(): boolean {
+    return this.#stop.signal.aborted
   }
 
   /** Backend pid of the writer's session. */
@@ -99,22 +103,29 @@ export class SourceWriter implements Service {
     return this.#session?.pid ?? 0
   }
 
+  /** Resolves when so many transactions have committed, or it is over. */
+  async reached(changes: number, signal: AbortSignal): Promise<void> {
+    while (this.changes < changes && !this.isOver) await delay(20, undefined, { signal })
+  }
+
   async #write(session: Session): Promise<void> {
-    try {
-      while (!this.#stop.signal.aborted) {
+    for (; !this.isOver; this.#turn++) {
+      try {
         await this.#change(session)
         this.changes += 1
-        await delay(writeEvery, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      } catch (error) {
+        this.refusal = session.failure(error)
+        if (isConnectionLoss(this.refusal)) this.#stop.abort()
+        else await session.script('rollback').catch(() => this.#stop.abort())
       }
-    } catch (error) {
-      if (!this.#stop.signal.aborted) this.failure = error
+      await delay(writeEvery, undefined, { signal: this.#stop.signal }).catch(() => undefined)
     }
   }
 
   async #change(session: Session): Promise<void> {
-    const rare = Math.floor(this.changes / rareEvery)
-    const statement = ordinary[this.changes % ordinary.length]
-    if (this.changes % rareEvery !== rareEvery - 1) await session.query(statement ?? sql`select`)
+    const rare = Math.floor(this.#turn / rareEvery)
+    const statement = ordinary[this.#turn % ordinary.length]
+    if (this.#turn % rareEvery !== rareEvery - 1) await session.query(statement ?? sql`select`)
     else if (rare % 2 === 1 && rare < 2 * mostColumns) await addColumn(session, Math.ceil(rare / 2))
     else await reloadStocks(session)
   }

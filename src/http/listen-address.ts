@@ -18,10 +18,10 @@ export const defaultListenAddress: ListenAddress = { host: '127.0.0.1', port: 78
 /** Reads `ADDR:PORT`, `[::1]:PORT`, `localhost:PORT` or `:PORT`. Throws `wrong_usage`. */
 export function parseListenAddress(text: string): ListenAddress {
   const [, bracketed, plain, digits] = /^(?:\[([0-9a-f:.]+)\]|([^[\]:]*)):(\d{1,5})$/i.exec(text) ?? []
-  const host = bracketed ?? (plain === '' ? defaultListenAddress.host : plain)
+  const host = (bracketed ?? (plain === '' ? defaultListenAddress.host : plain))?.toLowerCase()
   const port = Number(digits)
   if (host !== undefined && port <= 65535 && (host === 'localhost' || isIP(host) !== 0)) {
-    return { host: host.toLowerCase(), port, orNext: false }
+    return { host, port, orNext: false }
   }
   throw new Failure('wrong_usage', {
     message: `--listen is '${printable(text)}', which is not an address and a port.`,

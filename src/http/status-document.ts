@@ -71,8 +71,6 @@ export interface StatusFacts {
   /** Milliseconds between two refreshes of a destination, and when the next one is due. */
   readonly every: (label: string) => number
   readonly nextStart: (jobId: number) => Date | null
-  /** What holds up everything, such as a source that nobody can write to; makes the whole a WARNING. */
-  readonly trouble: readonly string[]
 }
 
 /** A copy is late when it is older than so many of its intervals and the seconds beside. */
@@ -83,8 +81,8 @@ export function composeStatus(facts: StatusFacts): StatusDocument {
   const replications = facts.replications.map((one) => statusReplication(one, facts, runs))
   return {
     at: facts.at.toISOString(),
-    level: worst([...replications.map(levelOfCopy), ...(facts.trouble.length > 0 ? ['WARNING' as const] : [])]),
-    answer: [...facts.trouble, answerOf(replications)].join(' '),
+    level: worst(replications.map(levelOfCopy)),
+    answer: answerOf(replications),
     about: facts.about,
     replications,
     running: runs.filter((run) => run.status === 'RUNNING').reverse(),
@@ -147,7 +145,7 @@ function judge(
     return { level: 'WARNING', note: `late: ${formatDuration(age)} old, due every ${formatDuration(every)}` }
   if (history?.status === 'WARNING') return { level: 'WARNING', note: history.message ?? 'warning' }
   if (isRunning) return { level: 'RUNNING', note: 'refreshing' }
-  if (history?.status !== 'OK') return { level: 'UNKNOWN', note: 'no run yet' }
+  if (history?.status !== 'OK' || age === null) return { level: 'UNKNOWN', note: 'no data were copied yet' }
   return { level: 'OK', note: history.reason === 'skipped' ? 'source unchanged' : 'copied' }
 }
 
@@ -169,7 +167,7 @@ function answerOf(replications: readonly StatusReplication[]): string {
   if (parts.length > 0) return parts.join(' ')
   if (setup.length > 0) return `Setting up: ${all - setup.length} copies are ready, ${setup.length} on their way.`
   const ages = replications.flatMap((one) => (one.age_seconds === null ? [] : [one.age_seconds]))
-  if (ages.length < all) return `${all - ages.length} of ${all} copies have had no run yet.`
+  if (ages.length < all) return `${all - ages.length} of ${all} copies have had no data yet.`
   return `Everything is fine: all ${all} copies are current, none older than ${upTo(Math.max(...ages))}.`
 }
 

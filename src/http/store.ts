@@ -14,7 +14,7 @@ export interface JobHistory {
   /** Rows and bytes of the newest run that copied something. */
   readonly rows: string | null
   readonly bytes: string | null
-  /** Since the newest run began after which the copy was what the source was. */
+  /** Since the newest run began after which the copy was what the source was; a set-up that pulled nothing is none. */
   readonly age_seconds: number | null
 }
 
@@ -36,7 +36,8 @@ export async function jobHistories(
       order by r.id desc limit 1) copied on true
     left join lateral (
       select r.started_at from yardmaster.runs r
-      where r.job_id = j.id and r.status in ('OK', 'WARNING') and r.reason is distinct from 'locked' and r.operation <> 'remove'
+      where r.job_id = j.id and r.status in ('OK', 'WARNING') and r.reason is distinct from 'locked'
+        and (r.operation = 'refresh' or r.operation = 'setup' and r.rows > 0)
       order by r.id desc limit 1) fresh on true`)
   return new Map(rows.map((row) => [row.job_id, row]))
 }
