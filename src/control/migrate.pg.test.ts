@@ -15,7 +15,7 @@ async function open(database: TestDatabase): Promise<Session> {
 async function installOld(session: Session, count: number): Promise<void> {
   await session.script(`create schema yardmaster;
     create table yardmaster.migration (number integer primary key, name text not null, breaking boolean not null,
-      api_hash text, applied_at timestamptz not null default now());`)
+      api_hash text, api_version text, applied_at timestamptz not null default now());`)
   for (const { number, name, text } of known.slice(0, count)) {
     await session.script(text)
     await session.script(
@@ -150,6 +150,22 @@ describe('an older program', () => {
     expect(await database.query("select yardmaster.text_array('[]') as made_by")).toEqual([
       { made_by: ['of the future'] },
     ])
+    await session.end()
+  })
+
+  it('leaves the functions of a newer one that brought no migration, and replaces those of an older one', async () => {
+    const database = await createDatabase('migrate versions')
+    const session = await open(database)
+    await migrate(session)
+    await database.query("update yardmaster.migration set api_hash = 'another', api_version = '0.9.0' where api_hash is not null")
+    for (const [version, api] of [
+      ['0.8.9', false],
+      ['0.9.0', true],
+      ['0.10.0', true],
+      ['1.0.0', true],
+    ] as const) {
+      expect((await planMigration(session, known, version)).api, version).toBe(api)
+    }
     await session.end()
   })
 

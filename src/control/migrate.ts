@@ -13,6 +13,15 @@ export interface Migration {
   readonly breaking: boolean
 }
 
+interface AppliedMigration {
+  readonly number: number
+  readonly name: string
+  readonly breaking: boolean
+  /** Of the functions and views that were installed last, and of the program that brought them; on the newest row only. */
+  readonly api_hash: string | null
+  readonly api_version: string | null
+}
+
 export interface MigrationPlan {
   readonly current: number
   readonly pending: readonly Migration[]
@@ -41,14 +50,18 @@ export function knownMigrations(): Migration[] {
 }
 
 /** What `migrate` would do. Throws `control_newer` when the schema has a breaking migration that this program lacks. */
-export async function planMigration(session: Session, known = knownMigrations()): Promise<MigrationPlan> {
+export async function planMigration(
+  session: Session,
+  known = knownMigrations(),
+  version = programVersion(),
+): Promise<MigrationPlan> {
   await requireTrustedSchema(session)
   const exists = await session.one<{ there: boolean }>(
     sql`select pg_catalog.to_regclass('yardmaster.migration') is not null as there`,
   )
   if (!exists.there) return { current: 0, pending: known, api: true }
-  const applied = await session.query<{ number: number; name: string; breaking: boolean; api_hash: string | null }>(
-    sql`select number, name, breaking, api_hash from yardmaster.migration order by number`,
+  const applied = await session.query<AppliedMigration>(
+    sql`select number, name, breaking, api_hash, api_version from yardmaster.migration order by number`,
   )
   const newest = known.at(-1)?.number ?? 0
   const stranger = applied.find((row) => row.breaking && row.number > newest)
@@ -63,8 +76,8 @@ export async function planMigration(session: Session, known = knownMigrations())
   return {
     current,
     pending: known.filter((migration) => !numbers.has(migration.number)),
-    // A newer program's functions are left as they are.
-    api: current <= newest && applied.at(-1)?.api_hash !== apiHash(),
+    // A newer program's functions are left as they are, also where it brought no migration.
+    api: current <= newest && applied.at(-1)?.api_hash !== apiHash() && !isNewer(applied.at(-1)?.api_version, version),
   }
 }
 
@@ -88,7 +101,7 @@ async function apply(session: Session, plan: MigrationPlan): Promise<void> {
     create schema if not exists yardmaster;
     create table if not exists yardmaster.migration (
       number integer primary key, name text not null, breaking boolean not null,
-      api_hash text, applied_at timestamptz not null default now());`)
+      api_hash text, api_version text, applied_at timestamptz not null default now());`)
   for (const migration of plan.pending) {
     await session.script(migration.text)
     await session.query(sql`
@@ -97,7 +110,7 @@ async function apply(session: Session, plan: MigrationPlan): Promise<void> {
   }
   for (const text of apiFiles()) await session.script(text)
   await session.query(sql`
-    update yardmaster.migration set api_hash = ${apiHash()}
+    update yardmaster.migration set api_hash = ${apiHash()}, api_version = ${programVersion()}
     where number = (select max(number) from yardmaster.migration)`)
   await revokeFromPublic(session)
 }
@@ -129,6 +142,17 @@ function apiFiles(): string[] {
     .filter((file) => file.endsWith('.sql'))
     .sort()
     .map((file) => readFileSync(new URL(`api/${file}`, folder), 'utf8'))
+}
+
+/** Of this program: the package's. */
+function programVersion(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
+
+/** Whether the first of two versions `1.2.3` is the newer one. */
+function isNewer(one: string | null | undefined, other: string): boolean {
+  return (one ?? '').localeCompare(other, 'en', { numeric: true }) > 0
 }
 
 function apiHash(): string {
