@@ -19,6 +19,10 @@ beforeAll(async () => {
   await pair.destination.query(`create type public.size as enum ('s', 'm')`)
   await pair.source.query('create type public.pair as (a int, b text)')
   await pair.destination.query('create type public.pair as (a bigint, b text)')
+  // What a value looks like as text is ours to say, not the database's.
+  for (const setting of [`timezone = 'Asia/Kolkata'`, `intervalstyle = 'iso_8601'`, `bytea_output = 'escape'`]) {
+    await pair.source.query(`alter database ${pair.source.name} set ${setting}`)
+  }
 })
 
 let tables = 0
@@ -51,6 +55,8 @@ describe.each(conformingTypes.filter((one) => one.adopts))('$type', ({ type }) =
     ['numeric(10,4)', ['1.5'], 'numeric(12,6)', 'text', ["'1.500000'"]],
     ['numeric(10,4)', ['1.5', "'NaN'"], 'numeric', 'text', ["'1.5000'", "'NaN'"]],
     ['timestamptz', ["'2020-01-01 12:00+02'"], 'text', 'text', ["'2020-01-01 10:00:00+00'"]],
+    ['interval', ["'1 year -2 days 03:04'"], 'text', 'text', ["'1 year -2 days +03:04:00'"]],
+    ['bytea', ["'\\x00ff'"], 'text', 'text', ["E'\\\\x00ff'"]],
     ['timestamp(0)', ["'2020-01-01 12:00'"], 'timestamp(3)', 'text', ["'2020-01-01 12:00:00'"]],
     ['public.word', ["'abc'"], 'varchar(9)', 'text', ["'abc'"]],
     ['varchar(5)', ["'abc'"], 'public.word', 'text', ["'abc'"]],

@@ -28,7 +28,7 @@ const newer: readonly FamilyColumn[] = [{ type: 'interval', values: ['infinity',
 
 /** Settings that change how values are written and read, other ones on each side, for every session from now on. */
 const disagreements: readonly (readonly [name: string, source: string, destination: string])[] = [
-  ['datestyle', 'SQL, DMY', 'German'],
+  ['datestyle', 'SQL, DMY', 'SQL, MDY'],
   ['intervalstyle', 'sql_standard', 'iso_8601'],
   ['timezone', 'Asia/Kolkata', 'America/St_Johns'],
   ['extra_float_digits', '-15', '0'],
@@ -57,6 +57,7 @@ describe.each(directions)('PostgreSQL $from to $to', ({ from, to }) => {
   const families: readonly { name: string; columns: readonly FamilyColumn[]; format: string }[] = [
     { name: 'built_in', columns: [...binaryFamily, ...(from === 18 && to === 18 ? newer : [])], format: 'binary' },
     { name: 'in_text', columns: [...textFamily, ...binaryFamily], format: 'text' },
+    { name: 'object_ids', columns: textFamily.filter((one) => one.type.startsWith('reg')), format: 'text' },
     { name: 'own', columns: ownFamily, format: 'binary' },
     { name: 'hstores', columns: extensionFamily.filter((one) => one.type.includes('hstore')), format: 'binary' },
     // citext has another version there: its binary form is not taken for granted.
