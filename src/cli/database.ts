@@ -75,7 +75,7 @@ async function add(
   url: string,
 ): Promise<number> {
   return withControl(context, async (control) => {
-    const tryWith = flags.force ? undefined : context.environment
+    const tryWith = flags.force ? undefined : context
     const database = await withPassword(context, url, (whole) =>
       addDatabase(control, name, whole, flags.tag ?? [], tryWith),
     )
@@ -98,7 +98,7 @@ async function set(
     })
   }
   return withControl(context, async (control) => {
-    const tryWith = flags.force ? undefined : context.environment
+    const tryWith = flags.force ? undefined : context
     const change = (url: string | undefined) => alterDatabase(control, name, { url, tags: flags.tag }, tryWith)
     const database = flags.url === undefined ? await change(undefined) : await withPassword(context, flags.url, change)
     if (context.terminal.json) context.terminal.document(database)
@@ -130,7 +130,11 @@ async function list(context: CommandContext): Promise<number> {
 async function test(context: CommandContext, _flags: object, name: string): Promise<number> {
   return withControl(context, async (control) => {
     await getDatabase(control, name)
-    const session = await connectDatabase(control, name, context.environment, { side: 'database', purpose: 'test' })
+    const session = await connectDatabase(control, name, context.environment, {
+      side: 'database',
+      purpose: 'test',
+      signal: context.signal,
+    })
     const found = await inspectDatabase(session).finally(() => session.end())
     if (context.terminal.json) context.terminal.document({ name, ...found })
     else {

@@ -22,6 +22,12 @@ export interface ManagedDatabase {
 /** Reads what a reference points to. An entry point hands it in, so that nothing below reads the environment. */
 export type Environment = (name: string) => string | undefined
 
+/** What a connection is tried with before it is kept. */
+export interface Trial {
+  readonly environment: Environment
+  readonly signal: AbortSignal
+}
+
 export async function listDatabases(control: Control): Promise<ManagedDatabase[]> {
   return control.session.query<ManagedDatabase>(
     sql`select id, name, tags, url, has_stored_password, version from yardmaster.databases order by name`,
@@ -50,7 +56,7 @@ export async function addDatabase(
   name: string,
   url: string,
   tags: readonly string[],
-  tryWith?: Environment,
+  tryWith?: Trial,
 ): Promise<ManagedDatabase> {
   if (!/^[a-z0-9][a-z0-9_.-]{0,62}$/.test(name)) {
     throw new Failure('name_invalid', {
@@ -78,9 +84,9 @@ function databaseExists(name: string): Failure {
   return new Failure('database_exists', { message: `A database '${name}' is registered already.`, object: name })
 }
 
-async function tryUrl(name: string, url: string, environment: Environment): Promise<void> {
+async function tryUrl(name: string, url: string, { environment, signal }: Trial): Promise<void> {
   const parts = parseConnectionUrl(followReference(url, name, environment))
-  const session = await connect(parts, sessionOptions(name, environment, { side: 'database', purpose: 'test' }))
+  const session = await connect(parts, sessionOptions(name, environment, { side: 'database', purpose: 'test', signal }))
   await session.end()
 }
 
@@ -97,7 +103,7 @@ export async function alterDatabase(
   control: Control,
   name: string,
   changes: { url?: string | undefined; tags?: readonly string[] | undefined },
-  tryWith?: Environment,
+  tryWith?: Trial,
 ): Promise<ManagedDatabase> {
   await getDatabase(control, name)
   const stored = changes.url === undefined ? undefined : storeUrl(control, changes.url)

@@ -20,6 +20,8 @@ export interface SessionOptions {
   readonly object?: string | undefined
   /** Milliseconds until a server that does not answer is given up. Default 10,000. */
   readonly connectTimeout?: number
+  /** Its abort ends the attempt at once; an open session does not listen to it. */
+  readonly signal?: AbortSignal | undefined
   /** Where a password is looked up that the URL lacks. Default: `.pgpass` in the home of this process's user. */
   readonly passwordFile?: string | undefined
 }
@@ -215,15 +217,21 @@ export async function connect(parts: ConnectionParts, options: SessionOptions): 
     expired = true
     connection.stream.destroy(new Error('timeout expired'))
   }, patience)
+  const onAbort = () => connection.stream.destroy(new Error('aborted'))
+  options.signal?.addEventListener('abort', onAbort)
   try {
+    options.signal?.throwIfAborted()
     await session.client.connect()
     await prepareSession(session)
     return session
   } catch (error) {
     session.destroy()
+    if (options.signal?.aborted)
+      throw new Failure('cancelled', { message: 'Cancelled.', object: session.object, cause: error })
     throw explain(session, session.failure(error), expired ? patience : undefined)
   } finally {
     clearTimeout(timer)
+    options.signal?.removeEventListener('abort', onAbort)
   }
 }
 

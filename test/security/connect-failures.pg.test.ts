@@ -152,7 +152,9 @@ describe('a database that cannot be reached is not registered', () => {
     [`postgresql://u:${password}@h/d?options=-csession_replication_role=replica`, /parameter 'options'/],
     [`postgresql://u%00options%00x:${password}@h/d`, /control character/],
     [`postgresql://u:${password}@a,b/d`, /exactly one host/],
-  ])('wrong usage: %s', (given, said) => refused(given, 'url_invalid', said, 2))
+  ])('wrong usage: %s', async (given, said) => {
+    await refused(given, 'url_invalid', said, 2)
+  })
 })
 
 describe('a reference', () => {

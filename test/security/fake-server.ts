@@ -21,6 +21,8 @@ export interface FakeServer {
   readonly port: number
   /** Letters of all messages that clients sent after start-up, in order. */
   readonly received: string[]
+  /** Start-up messages so far. */
+  readonly accepted: number
   url(host?: string): string
   stop(): void
 }
@@ -34,17 +36,25 @@ export async function startFakeServer(
   sslAnswer: string = 'N',
 ): Promise<FakeServer> {
   const received: string[] = []
+  let accepted = 0
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
     socket.on('error', () => undefined)
-    void serve(socket, received, behave, sslAnswer).catch(() => socket.destroy())
+    const counted = (connection: FakeConnection) => {
+      accepted++
+      return behave(connection)
+    }
+    void serve(socket, received, counted, sslAnswer).catch(() => socket.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve))
   const { port } = server.address() as { port: number }
   const fake = {
     port,
     received,
+    get accepted() {
+      return accepted
+    },
     url: (host = '127.0.0.1') => `postgresql://ym:hunter2Canary@${host}:${port}/d?sslmode=disable`,
     stop: () => {
       server.close()
