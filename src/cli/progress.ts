@@ -50,7 +50,7 @@ export class Progress {
 }
 
 /** `62 %  2,981,004 rows  1.4 GiB  88.0 MiB/s  about 2 min 05 s left`. */
-export function figuresText(figures: StepFigures, seconds: number): string {
+function figuresText(figures: StepFigures, seconds: number): string {
   const share = figures.totalRows === undefined ? undefined : Math.min(0.99, figures.rows / figures.totalRows)
   const parts = [`${formatCount(figures.rows)} rows`, formatBytes(figures.bytes)]
   if (seconds > 0) parts.push(`${formatBytes(Math.round(figures.bytes / seconds))}/s`)

@@ -197,7 +197,7 @@ function showPlan(
 }
 
 /** The run's result as JSON or as one sentence; exit 1 when it is CRITICAL. */
-export function reportRun(context: CommandContext, result: RunResult, more: object = {}): number {
+function reportRun(context: CommandContext, result: RunResult, more: object = {}): number {
   const { failure, ...figures } = result
   if (context.terminal.json) context.terminal.document({ ...figures, ...more, ...(failure ? { error: failure } : {}) })
   else if (failure) throw failure
@@ -237,7 +237,7 @@ async function resync(context: CommandContext, flags: Record<string, unknown>, d
 }
 
 /** The rows of `replication list`, the JSON contract. */
-export async function replicationRows(control: Control) {
+async function replicationRows(control: Control) {
   await markLostAttempts(control)
   const replications = await listReplications(control)
   const jobs = replications.map((replication) => replication.jobId)

@@ -157,7 +157,9 @@ describe('an older program', () => {
     const database = await createDatabase('migrate versions')
     const session = await open(database)
     await migrate(session)
-    await database.query("update yardmaster.migration set api_hash = 'another', api_version = '0.9.0' where api_hash is not null")
+    await database.query(
+      "update yardmaster.migration set api_hash = 'another', api_version = '0.9.0' where api_hash is not null",
+    )
     for (const [version, api] of [
       ['0.8.9', false],
       ['0.9.0', true],
