@@ -138,6 +138,14 @@ const entries = {
     meaning: 'A column is generated at the destination and cannot take the source’s values.',
     remedy: 'Make it a plain column there, or leave it out with --columns.',
   },
+  source_changed: {
+    meaning: 'The source was given another structure while a copy of it began.',
+    remedy: 'Run the command again.',
+  },
+  index_refused: {
+    meaning: 'An index of the source cannot be made at the destination: something that it needs is not there.',
+    remedy: 'Make what it needs at the destination, or copy without indexes: --no-index.',
+  },
   condition_invalid: {
     meaning: 'The condition is not one SQL condition that can follow the source’s FROM.',
     remedy:

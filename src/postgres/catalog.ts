@@ -30,6 +30,7 @@ export interface Leaf {
   readonly schema: string
   readonly name: string
   readonly kind: RelationKind
+  /** Whether our role may read it by its own name, and would see every row. */
   readonly readable: boolean
   /** Bytes of the main fork. */
   readonly bytes: number
@@ -116,15 +117,16 @@ async function readColumns(session: Session, oid: number): Promise<Column[]> {
     order by a.attnum`)
 }
 
-async function readLeaves(session: Session, oid: number): Promise<Leaf[]> {
+/** A relation's own rows and those of its partitions and children, of all levels. */
+export async function readLeaves(session: Session, oid: number): Promise<Leaf[]> {
   const rows = await session.query<Leaf & { kind: string; bytes: string; rows: number }>(sql`
     with recursive member as (
       select ${oid}::oid as oid
       union select i.inhrelid from member m join pg_inherits i on i.inhparent = m.oid)
     select c.oid, n.nspname as schema, c.relname as name, c.relkind as kind,
-      has_table_privilege(c.oid, 'SELECT') as readable,
+      has_table_privilege(c.oid, 'SELECT') and has_schema_privilege(n.oid, 'USAGE') and not row_security_active(c.oid) as readable,
       case when c.relkind in ('r', 'm') then pg_relation_size(c.oid) else 0 end as bytes, c.reltuples::float8 as rows
     from member m join pg_class c on c.oid = m.oid join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'm', 'f') order by c.oid`)
+    where c.relkind in ('r', 'm', 'f') and c.relpersistence <> 't' order by c.oid`)
   return rows.map((row) => ({ ...row, kind: kinds[row.kind] ?? 'table', bytes: Number(row.bytes) }))
 }

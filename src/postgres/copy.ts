@@ -20,13 +20,13 @@ const rowHeaderBytes = 5
 /**
  * Passes `COPY … TO STDOUT` of one session on to `COPY … FROM STDIN` of another as bytes. Memory stays flat at any size:
  * a slow destination pauses the source's socket. Both statements are over when this resolves; neither session's
- * transaction is ended. Resolves to the destination's row count. Rejects with the `Failure` of the side that failed first.
+ * transaction is ended. Resolves to the rows that the source sent, and those that the destination stored. Rejects with the `Failure` of the side that failed first.
  */
 export async function copyThrough(
   from: { session: Session; statement: Sql },
   to: { session: Session; statement: Sql },
   counter: CopyCounter = { rows: 0, bytes: 0 },
-): Promise<{ rows: number }> {
+): Promise<{ rows: number; sent: number }> {
   const input = new CopyIn(to.statement.text)
   const inputDone = submit(to.session, input)
   await Promise.race([input.ready, inputDone])
@@ -40,8 +40,9 @@ export async function copyThrough(
     if (failure instanceof Failure && isConnectionLoss(failure)) to.session.destroy()
     if (!output.isOver) cancelled = from.session.cancel()
   })
+  let sent = 0
   try {
-    await outputDone
+    sent = (await outputDone).rows
   } catch (failure) {
     if (!relay.discarding) {
       // Whoever waits for the rest of a row can only be cut off.
@@ -53,7 +54,7 @@ export async function copyThrough(
   }
   if (!relay.discarding) wireOf(to.session.connection).endCopyFrom()
   try {
-    return { rows: (await awaited(to.session, inputDone)).rows }
+    return { rows: (await awaited(to.session, inputDone)).rows, sent }
   } finally {
     // A cancellation that came late would hit whatever the source's session does next.
     await cancelled

@@ -46,7 +46,7 @@ export async function readIndexes(session: Session, tableOid: number): Promise<I
           'expression', pg_get_indexdef(i.indexrelid, k.n::int, true),
           'opclass', jsonb_build_object('schema', ocn.nspname, 'name', oc.opcname, 'isDefault', oc.opcdefault,
             'options', ia.attoptions),
-          'collation', case when ia.attcollation <> 0 and ia.attcollation is distinct from coalesce(a.attcollation, ia.attcollation)
+          'collation', case when ia.attcollation <> 0 and ia.attcollation is distinct from a.attcollation
             then jsonb_build_object('schema', con.nspname, 'name', co.collname) end,
           'descending', i.indoption[k.n - 1] & 1 = 1, 'nullsFirst', i.indoption[k.n - 1] & 2 = 2,
           'ordered', pg_indexam_has_property(c.relam, 'can_order')) order by k.n)
@@ -95,15 +95,18 @@ export function identityOf(
   return undefined
 }
 
-/** `CREATE INDEX` for another table, from parts. `operatorClass` says how the destination names an operator class. */
-export function indexStatement(index: Index, name: string, table: QualifiedName): string {
+/**
+ * `CREATE INDEX` for another table, from parts, for a server of that major version. PostgreSQL 14 has no NULLS NOT DISTINCT:
+ * there the index lets through what the source's forbids, which no copy holds.
+ */
+export function indexStatement(index: Index, name: string, table: QualifiedName, major: number): string {
   const parts = index.parts.map(partText)
   const options = index.options.filter((option) => /^[a-z_]+=[A-Za-z0-9_.]+$/.test(option))
   return [
     `CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${quoteIdentifier(name)} ON ${quoteQualified(table)}`,
     `USING ${quoteIdentifier(index.method)} (${parts.join(', ')})`,
     index.include.length > 0 ? `INCLUDE (${index.include.map(quoteIdentifier).join(', ')})` : '',
-    index.nullsNotDistinct ? 'NULLS NOT DISTINCT' : '',
+    index.nullsNotDistinct && major >= 15 ? 'NULLS NOT DISTINCT' : '',
     options.length > 0 ? `WITH (${options.join(', ')})` : '',
     index.predicate === null ? '' : `WHERE (${index.predicate})`,
   ]

@@ -7,7 +7,8 @@ import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified }
 import { identifier, relation, sql, trusted } from '../postgres/sql.ts'
 import { isConnectionLoss } from '../postgres/sqlstate.ts'
 import { destinationLabel, type Replication } from './definition.ts'
-import { dependentViews, dressingOf, refuseBlockedChange, replaceStatements, runStatements } from './dependents.ts'
+import { dependentViews, refuseBlockedChange, replaceStatements, runStatements } from './dependents.ts'
+import { dressingOf } from './dressing.ts'
 import { type Connector, Link } from './link.ts'
 import { lookUpPosition } from './lost-commit.ts'
 import {
@@ -169,7 +170,8 @@ async function keepLiveTable(destination: Session, replication: Replication, liv
     await destination.query(trusted(rename))
     return
   }
-  await refuseBlockedChange(destination, { oid: view.oid, label: destinationLabel(replication) }, [])
+  const label = destinationLabel(replication)
+  await refuseBlockedChange(destination, { oid: view.oid, label }, [], `${label} is to become a table`)
   const above = await replaceStatements(destination, await dependentViews(destination, view.oid))
   const dressing = await dressingOf(destination, view.oid, name, 'TABLE')
   await runStatements(destination, [

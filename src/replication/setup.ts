@@ -20,7 +20,7 @@ import {
 import { findSequence } from './sequences.ts'
 import { sideTable } from './snapshot-sides.ts'
 import { openSource } from './source-read.ts'
-import { refuseUnsuitable } from './types/table.ts'
+import { refuseUnsuitable } from './table-destination.ts'
 
 /** What a set-up would do; made without changing anything. */
 export interface SetupPlan {
@@ -52,7 +52,7 @@ export async function planSetup(
     const table = await findRelation(destination, replication.destination)
     if (table) {
       if (replication.type === 'snapshot') throw existing(replication, table.kind)
-      refuseUnsuitable(table, replication)
+      await refuseUnsuitable(destination, table, replication)
       await matchColumns(columns, source.types, table, destination)
     }
     for (const sequence of replication.sequences)

@@ -4,11 +4,15 @@ import type { Session } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Replication } from './definition.ts'
 
+/** A session reports what it counted within 60 s (`PGSTAT_MAX_INTERVAL`), but never in the midst of a transaction. */
+const reportedWithin = 60
+
 /**
  * What the source looked like: equal fingerprints mean that no write older than 60 s lies between them (sessions report
  * their counts with that delay; a later report changes the next fingerprint). Null where nothing can tell: views, foreign
- * tables, standbys (their counters stand still), counting switched off, and conditions (they may look at the clock or at
- * other tables).
+ * tables, standbys (their counters stand still), counting switched off, conditions (they may look at the clock or at other
+ * tables), and while a session is in a transaction for longer than that delay, because it holds its report on earlier
+ * ones back until the end.
  *
  * Made of: the server's identity and start, the database's last reset of counters, and for the table and each leaf its
  * oid, file node (TRUNCATE and rewrites change it), writes counted, and columns; and of what is asked of the source.
@@ -16,23 +20,34 @@ import type { Replication } from './definition.ts'
 export async function readFingerprint(
   session: Session,
   relation: Relation,
-  definition: Pick<Replication, 'columns' | 'condition'>,
+  definition: Pick<Replication, 'columns' | 'condition' | 'buildIndexes'>,
+  heldBackAfter = reportedWithin,
 ): Promise<string | null> {
   const countable = relation.leaves.every((leaf) => leaf.kind === 'table' || leaf.kind === 'matview')
   if (relation.kind === 'view' || relation.kind === 'foreign' || !countable || definition.condition !== null)
     return null
-  const server = await session.one<{ standby: boolean; counts: boolean; start: string; reset: string | null }>(sql`
+  const server = await session.one<{
+    standby: boolean
+    counts: boolean
+    start: string
+    reset: string | null
+    held_back: boolean
+  }>(sql`
     select pg_is_in_recovery() as standby,
       current_setting('track_counts') = 'on' and not exists (
         select from pg_db_role_setting s, unnest(s.setconfig) as c where c ilike 'track_counts=%') as counts,
       pg_postmaster_start_time()::text as start,
-      (select stats_reset::text from pg_stat_database where datname = current_database()) as reset`)
-  if (server.standby || !server.counts) return null
+      (select stats_reset::text from pg_stat_database where datname = current_database()) as reset,
+      exists (select from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and a.backend_type = 'client backend' and a.backend_start < a.xact_start
+        and a.xact_start < clock_timestamp() - make_interval(secs => ${heldBackAfter})) as held_back`)
+  if (server.standby || !server.counts || server.held_back) return null
   const counters = await session.query(sql`
     select c.oid, pg_relation_filenode(c.oid) as node, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, s.relid is null as uncounted
     from pg_class c left join pg_stat_all_tables s on s.relid = c.oid
     where c.oid = any(${relation.leaves.map((leaf) => String(leaf.oid))}::oid[]) order by c.oid`)
   const shape = relation.columns.map((column) => [column.name, column.type, column.notNull, column.collation])
-  const parts = [server.start, server.reset, relation.oid, counters, shape, definition.columns]
+  const asked = [definition.columns, definition.buildIndexes]
+  const parts = [server.start, server.reset, relation.oid, counters, shape, asked]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }

@@ -1,7 +1,7 @@
 import { Failure } from '../base/failure.ts'
-import { type Column, findRelation, getRelation, type Relation } from '../postgres/catalog.ts'
+import { type Column, findRelation, getRelation, type Leaf, type Relation, readLeaves } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
-import { quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
+import { displayQualified, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { type Index, readIndexes } from '../postgres/index-catalog.ts'
 import { identifier, join, literal, relation, type Sql, sql, trusted } from '../postgres/sql.ts'
 import { readTypes, type TypeCatalog } from '../postgres/type-catalog.ts'
@@ -27,7 +27,7 @@ export interface SourceRead {
   readonly fingerprint: string | null
 }
 
-type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition'>
+type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'buildIndexes'>
 
 /**
  * Looks the source up, proves the condition, and takes an ACCESS SHARE lock that stays until the session ends. The lock
@@ -66,14 +66,23 @@ async function proveReadable(
   try {
     await session.query(sql`select 1 ${fromClause(relation(found), condition)} limit 0`)
   } catch (error) {
-    throw explain(session.failure(error), definition)
+    throw await explain(session, session.failure(error), found, definition)
   }
 }
 
-function explain(failure: Failure, definition: SourceDefinition): Failure {
+async function explain(
+  session: Session,
+  failure: Failure,
+  found: Relation,
+  definition: SourceDefinition,
+): Promise<Failure> {
   const object = sourceLabel(definition)
-  const permission = failure.code === 'permission_denied'
-  if (permission) {
+  if (failure.code === 'permission_denied') {
+    await session.script('rollback')
+    const { limited } = await session.one<{ limited: boolean }>(
+      sql`select row_security_active(${found.oid}::oid) as limited`,
+    )
+    if (limited) return hiddenRows(session, failure, definition)
     return new Failure('permission_denied', {
       message: `${object} cannot be read: ${failure.message}`,
       object,
@@ -91,6 +100,17 @@ function explain(failure: Failure, definition: SourceDefinition): Failure {
   })
 }
 
+/** A role that a policy hides rows from would copy what it sees, and call it the table. */
+function hiddenRows(session: Session, failure: Failure, definition: SourceDefinition): Failure {
+  const object = sourceLabel(definition)
+  return new Failure('permission_denied', {
+    message: `${object} has row-level security, by which our role might not see every row; it is copied as a whole or not at all.`,
+    object,
+    remedy: `As an administrator: ALTER ROLE ${quoteIdentifier(session.parts.user)} BYPASSRLS; or make a view of the rows that are meant, and copy that.`,
+    cause: failure,
+  })
+}
+
 /** Sessions that read the same snapshot of the source, one a stream. The snapshot is taken after the lock. */
 export async function openStreams(link: Link, source: SourceRead, count: number): Promise<Session[]> {
   const begin = 'begin transaction isolation level repeatable read read only'
@@ -99,6 +119,7 @@ export async function openStreams(link: Link, source: SourceRead, count: number)
   await first.script(begin)
   if (count === 1) return [first]
   const row = await first.one<{ id: string }>(sql`select pg_export_snapshot() as id`)
+  await refuseOtherLeaves(first, source)
   const others = await Promise.all(
     Array.from({ length: count - 1 }, async () => {
       const session = await link.source()
@@ -109,6 +130,22 @@ export async function openStreams(link: Link, source: SourceRead, count: number)
     }),
   )
   return [first, ...others]
+}
+
+/**
+ * Chunks name their leaves, and our lock on the parent keeps nobody from attaching one, or from detaching one concurrently:
+ * under the snapshot they must still be all.
+ */
+async function refuseOtherLeaves(session: Session, source: SourceRead): Promise<void> {
+  const now = await readLeaves(session, source.relation.oid)
+  const ids = (leaves: readonly Leaf[]) => leaves.map((leaf) => leaf.oid).join()
+  if (ids(now) === ids(source.relation.leaves)) return
+  const object = displayQualified(source.relation)
+  throw new Failure('source_changed', {
+    message: `A partition or child of ${object} was attached or detached while its copy began; nothing was copied.`,
+    object,
+    retryable: true,
+  })
 }
 
 /** A table that was swapped for a view or foreign table between check and COPY must not run its code as us (CVE-2024-7348). */

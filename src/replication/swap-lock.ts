@@ -1,7 +1,7 @@
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import type { QualifiedName } from '../postgres/identifier.ts'
-import { sql } from '../postgres/sql.ts'
+import { sql, trusted } from '../postgres/sql.ts'
 import { inTransaction } from './link.ts'
 
 /** One long reader must not queue every other reader behind our lock: we wait this long, step aside, and try again. */
@@ -37,6 +37,19 @@ export async function withShortLocks<Result>(
       await new Promise((resolve) => setTimeout(resolve, Math.min(pause, Math.max(1, deadline - Date.now()))))
     }
   }
+}
+
+/**
+ * In a transaction of `withShortLocks`: statements that each take a lock on something that people read. Together they wait
+ * as long as one: a reader who is queued behind the first lock waits for all of them.
+ */
+export async function runWithinOneWait(session: Session, statements: readonly string[]): Promise<void> {
+  const until = Date.now() + lockTimeoutMs
+  for (const statement of statements) {
+    await session.script(`set local lock_timeout = ${Math.max(1, until - Date.now())}`)
+    await session.query(trusted(statement))
+  }
+  await session.script(`set local lock_timeout = ${lockTimeoutMs}`)
 }
 
 async function holders(session: Session, relations: readonly QualifiedName[]): Promise<string> {

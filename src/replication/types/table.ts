@@ -2,13 +2,14 @@ import { crashPoint } from '../../base/crash-point.ts'
 import { Failure } from '../../base/failure.ts'
 import { findRelation, type Relation } from '../../postgres/catalog.ts'
 import type { Session } from '../../postgres/connect.ts'
-import { displayQualified } from '../../postgres/identifier.ts'
-import { relation, sql, trusted } from '../../postgres/sql.ts'
+import { displayQualified, type QualifiedName } from '../../postgres/identifier.ts'
+import { join, relation, sql, trusted } from '../../postgres/sql.ts'
 import { createTableStatements, matchColumns, type PlannedColumn, planColumns } from '../column-plan.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../definition.ts'
 import { runStatements } from '../dependents.ts'
 import {
   dropStatement,
+  explainIndexFailure,
   type PlannedIndex,
   planIndexes,
   primaryKeyStatement,
@@ -20,17 +21,18 @@ import { withCommitLookedUp } from '../lost-commit.ts'
 import { holdPosition, movePosition, type Position } from '../position.ts'
 import type { RefreshContext } from '../refresh-context.ts'
 import type { RefreshResult } from '../reporter.ts'
-import { resetSequences } from '../sequences.ts'
+import { findSequence, resetSequences } from '../sequences.ts'
 import { openSource, type SourceRead, wholeRead } from '../source-read.ts'
 import { withShortLocks } from '../swap-lock.ts'
+import { refuseUnsuitable, tablesEmptiedToo } from '../table-destination.ts'
 
 interface TablePlan {
   readonly table: Relation | undefined
   readonly columns: readonly PlannedColumn[]
   readonly format: 'binary' | 'text'
   readonly indexes: readonly PlannedIndex[]
-  /** Tables that TRUNCATE CASCADE empties as well. */
-  readonly cascade: readonly string[]
+  /** Tables that are emptied as well. */
+  readonly emptiedToo: readonly QualifiedName[]
   /** TRUNCATE with COPY FREEZE shows every snapshot the new rows; a partitioned table can't, and is emptied by DELETE. */
   readonly freeze: boolean
 }
@@ -48,25 +50,20 @@ export async function refreshTable(
   const copiedAt = new Date().toISOString()
   const source = await openSource(link, replication)
   const plan = await planTable(context, destination, position, source)
-  const warnings = plan.cascade.length > 0 ? [`TRUNCATE CASCADE also empties ${plan.cascade.join(', ')}.`] : []
+  const also = plan.emptiedToo.map(displayQualified).join(', ')
+  const warnings = also === '' ? [] : [`TRUNCATE CASCADE also empties ${also}.`]
   planning.done(
     [`${plan.format} copy of ${sourceLabel(replication)} in one stream.`, ...warnings].join(' '),
     warnings.length > 0 ? 'WARNING' : 'OK',
   )
   const skipData = !replication.loadData && replication.status === 'setting_up'
-  const { loaded, broken } = await reload(context, link, destination, source, plan, copiedAt, skipData)
+  const outcome = await reload(context, link, destination, source, plan, copiedAt, skipData)
+  if ('blocked' in outcome) return notEmptied(context, outcome.blocked)
+  const { loaded, broken } = outcome
   if (broken) return loadedThenBroken(context, broken, loaded)
   await link.end(source.session)
   crashPoint('table-after-commit')
-  if (replication.sequences.length > 0) {
-    const step = reporter.step('sequences')
-    step.done(await resetSequences(destination, replication.sequences, label))
-    crashPoint('table-after-sequences')
-  }
-  const analyzing = reporter.step('analyze')
-  await destination.query(sql`analyze ${relation(replication.destination)}`)
-  analyzing.done()
-  crashPoint('load-after-analyze')
+  await setSequencesAndAnalyze(context, destination)
   return {
     level: warnings.length > 0 ? 'WARNING' : 'OK',
     reason: null,
@@ -74,6 +71,19 @@ export async function refreshTable(
     message: [`${label}: ${loaded.rows} rows copied.`, ...warnings].join(' '),
     ...loaded,
   }
+}
+
+async function setSequencesAndAnalyze(context: RefreshContext, destination: Session): Promise<void> {
+  const { replication, reporter } = context
+  if (replication.sequences.length > 0) {
+    const step = reporter.step('sequences')
+    step.done(await resetSequences(destination, replication.sequences, destinationLabel(replication)))
+    crashPoint('table-after-sequences')
+  }
+  const step = reporter.step('analyze')
+  await destination.query(sql`analyze ${relation(replication.destination)}`)
+  step.done()
+  crashPoint('load-after-analyze')
 }
 
 async function planTable(
@@ -85,7 +95,8 @@ async function planTable(
   const { replication } = context
   const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
   const table = await findRelation(destination, replication.destination)
-  if (table) refuseUnsuitable(table, replication)
+  if (table) await refuseUnsuitable(destination, table, replication)
+  for (const name of replication.sequences) await findSequence(destination, name, destinationLabel(replication))
   // Ours comes into being with its first rows: one that stands there before was made by somebody else meanwhile.
   const stranger = table && position.readNumber === '0' && position.made.some((object) => object.kind === 'table')
   if (stranger) {
@@ -100,23 +111,15 @@ async function planTable(
     table,
     columns,
     format: await matchColumns(columns, source.types, shape, destination),
-    indexes: replication.buildIndexes ? planIndexes(source, replication.destination, replication.columns !== null) : [],
-    cascade: table ? await referencingTables(destination, table, replication) : [],
+    indexes: replication.buildIndexes
+      ? planIndexes(source, replication.destination, {
+          filtered: replication.columns !== null,
+          major: destination.major,
+        })
+      : [],
+    emptiedToo: table ? await tablesEmptiedToo(destination, table, replication) : [],
     freeze: table?.kind !== 'partitioned',
   }
-}
-
-/** Throws `destination_unsuitable` for a destination that no plain COPY can fill. */
-export function refuseUnsuitable(
-  table: Relation,
-  replication: Pick<Replication, 'destination' | 'destinationDatabase'>,
-): void {
-  if (table.kind === 'table' || table.kind === 'partitioned') return
-  const label = destinationLabel(replication)
-  throw new Failure('destination_unsuitable', {
-    message: `${label} is a ${table.kind}; type table copies into a table.`,
-    object: label,
-  })
 }
 
 function newShape(replication: Replication, columns: readonly PlannedColumn[]): Relation {
@@ -142,25 +145,6 @@ function newShape(replication: Replication, columns: readonly PlannedColumn[]): 
   }
 }
 
-/** Tables that a TRUNCATE of this one would have to empty too. Throws `dependent_objects` when that was not allowed. */
-async function referencingTables(destination: Session, table: Relation, replication: Replication): Promise<string[]> {
-  const rows = await destination.query<{ schema: string; name: string }>(sql`
-    with recursive referencing as (
-      select ${table.oid}::oid as oid
-      union
-      select k.conrelid from referencing r join pg_constraint k on k.confrelid = r.oid and k.contype = 'f')
-    select n.nspname as schema, c.relname as name from referencing r join pg_class c on c.oid = r.oid
-    join pg_namespace n on n.oid = c.relnamespace where r.oid <> ${table.oid}::oid order by 1, 2`)
-  if (rows.length === 0 || replication.truncateCascade) return rows.map(displayQualified)
-  const label = destinationLabel(replication)
-  const names = rows.map(displayQualified).join(', ')
-  throw new Failure('dependent_objects', {
-    message: `${names} refer${rows.length === 1 ? 's' : ''} to ${label} by foreign keys, so it cannot be emptied alone; nothing was changed.`,
-    object: label,
-    remedy: `Drop those foreign keys; or empty those tables too, each time: yardmaster replication set ${label} truncate-cascade=true`,
-  })
-}
-
 /** Empty, load, index and position in one transaction: readers see the old rows until it commits, then the new ones. */
 async function reload(
   context: RefreshContext,
@@ -170,7 +154,7 @@ async function reload(
   plan: TablePlan,
   copiedAt: string,
   skipData: boolean,
-): Promise<{ loaded: Loaded; broken: Failure | undefined }> {
+): Promise<{ loaded: Loaded; broken: Failure | undefined } | { blocked: string }> {
   const { replication, reporter } = context
   const table = replication.destination
   const target = { table, columns: plan.columns.map((column) => column.name), format: plan.format }
@@ -178,7 +162,8 @@ async function reload(
   const about = { what: `Emptying ${destinationLabel(replication)}`, relations: [table] }
   const emptying = reporter.step('empty the table')
   let loaded: Loaded = { rows: 0, bytes: 0 }
-  const broken = await withCommitLookedUp(context, destination, (committing) =>
+  let emptied = false
+  const work = (committing: () => void) =>
     withShortLocks(
       destination,
       about,
@@ -186,6 +171,7 @@ async function reload(
       async () => {
         const held = await holdPosition(destination, replication.id, context.token, 'update')
         const rebuilt = await emptyTable(destination, replication, plan, held.state.built?.table ?? [])
+        emptied = true
         emptying.done(plan.table ? undefined : 'made')
         await destination.script('set local lock_timeout = 0')
         const loading = reporter.step('load')
@@ -194,7 +180,9 @@ async function reload(
         loading.done(skipData ? 'no data was asked for' : `${loaded.rows} rows, ${loaded.bytes} bytes`)
         const indexing = reporter.step('index')
         await grantIndexMemory(destination)
-        await runStatements(destination, rebuilt)
+        await runStatements(destination, rebuilt).catch((error: unknown) => {
+          throw explainIndexFailure(destination.failure(error), replication)
+        })
         indexing.done(`${rebuilt.length} statements.`)
         const oid = (await findRelation(destination, table))?.oid
         const built = plan.table ? (held.state.built?.table ?? []) : plan.indexes.map((index) => index.name)
@@ -209,9 +197,21 @@ async function reload(
         committing()
       },
       context.signal,
-    ),
-  )
-  return { loaded, broken }
+    )
+  try {
+    return { broken: await withCommitLookedUp(context, destination, work), loaded }
+  } catch (error) {
+    const failure = destination.failure(error)
+    if (failure.code !== 'lock_timeout' || emptied) throw failure
+    emptying.done(failure.message, 'WARNING')
+    return { blocked: failure.message }
+  }
+}
+
+/** Somebody held the table until the deadline: no failure, and no new rows. */
+function notEmptied(context: RefreshContext, why: string): RefreshResult {
+  const message = `${destinationLabel(context.replication)}: nothing was copied; the old rows stay. ${why}`
+  return { level: 'WARNING', reason: null, tookEffect: false, message, rows: 0, bytes: 0 }
 }
 
 /** The new rows are committed, so what breaks behind them makes no failed refresh of it. */
@@ -238,13 +238,28 @@ async function emptyTable(
       ...plan.indexes.filter((index) => index.primary).map((index) => primaryKeyStatement(table, index)),
     ]
   }
-  if (plan.freeze) {
-    await destination.query(sql`truncate ${relation(table)}${trusted(replication.truncateCascade ? ' cascade' : '')}`)
-  } else await destination.query(sql`delete from ${relation(table)}`)
+  await emptyStanding(destination, table, plan, replication.truncateCascade)
   // Indexes that we made and no constraint needs are built again after the load; everything else stays as it is.
   const ours = (await standingIndexes(destination, table)).filter(
-    (index) => built.includes(index.name) && index.constraint === null,
+    (index) => built.includes(index.name) && index.constraint === null && index.ours,
   )
   for (const index of ours) await destination.query(trusted(dropStatement(table, index)))
   return ours.map((index) => index.definition)
+}
+
+/** A partitioned table is emptied by DELETE: rows that COPY can't freeze, behind a TRUNCATE, no older snapshot would see. */
+async function emptyStanding(
+  destination: Session,
+  table: QualifiedName,
+  plan: TablePlan,
+  cascade: boolean,
+): Promise<void> {
+  if (plan.freeze) {
+    await destination.query(sql`truncate ${relation(table)}${trusted(cascade ? ' cascade' : '')}`)
+    return
+  }
+  // As TRUNCATE would: nobody writes between the rows that we delete and those that we bring.
+  await destination.query(sql`lock table ${relation(table)} in exclusive mode`)
+  if (plan.emptiedToo.length > 0) await destination.query(sql`truncate ${join(plan.emptiedToo.map(relation))}`)
+  await destination.query(sql`delete from ${relation(table)}`)
 }

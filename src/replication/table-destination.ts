@@ -1,0 +1,72 @@
+import { Failure } from '../base/failure.ts'
+import type { Relation } from '../postgres/catalog.ts'
+import type { Session } from '../postgres/connect.ts'
+import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import { destinationLabel, type Replication } from './definition.ts'
+
+type Destination = Pick<Replication, 'destination' | 'destinationDatabase'>
+
+/** Throws `destination_unsuitable`, `permission_denied` for a destination that we cannot empty and fill as a whole. */
+export async function refuseUnsuitable(session: Session, table: Relation, replication: Destination): Promise<void> {
+  const label = destinationLabel(replication)
+  if (table.kind !== 'table' && table.kind !== 'partitioned') {
+    throw new Failure('destination_unsuitable', {
+      message: `${label} is a ${table.kind}; type table copies into a table.`,
+      object: label,
+    })
+  }
+  const found = await session.one<{ limited: boolean; lacks: string[] }>(sql`
+    select row_security_active(${table.oid}::oid) as limited,
+      array(select p from unnest(array['SELECT', 'INSERT', 'DELETE', 'TRUNCATE']) p
+        where not has_table_privilege(${table.oid}::oid, p)
+          and (p <> 'INSERT' or not has_any_column_privilege(${table.oid}::oid, p))) as lacks`)
+  const role = quoteIdentifier(session.parts.user)
+  if (found.lacks.length > 0) {
+    throw new Failure('permission_denied', {
+      message: `Our role may not empty and fill ${label}: it lacks ${found.lacks.join(', ')}.`,
+      object: label,
+      remedy: `As its owner: GRANT ${found.lacks.join(', ')} ON ${quoteQualified(table)} TO ${role};`,
+    })
+  }
+  if (found.limited) {
+    throw new Failure('permission_denied', {
+      message: `${label} has row-level security that holds for our role, so that it could neither empty nor fill it as a whole; nothing was changed.`,
+      object: label,
+      remedy: `As an administrator: ALTER ROLE ${role} BYPASSRLS; or as its owner: ALTER TABLE ${quoteQualified(table)} DISABLE ROW LEVEL SECURITY;`,
+    })
+  }
+}
+
+/**
+ * Tables that are emptied together with this one: those that refer to it by foreign keys, and its inheritance children.
+ * Throws `dependent_objects` when that was not allowed.
+ */
+export async function tablesEmptiedToo(
+  session: Session,
+  table: Relation,
+  replication: Destination & Pick<Replication, 'truncateCascade'>,
+): Promise<QualifiedName[]> {
+  const rows = await session.query<QualifiedName & { child: boolean }>(sql`
+    with recursive member as (
+      select ${table.oid}::oid as oid
+      union select i.inhrelid from member m join pg_inherits i on i.inhparent = m.oid),
+    emptied as (
+      select m.oid from member m
+      union select k.conrelid from emptied e join pg_constraint k on k.confrelid = e.oid and k.contype = 'f')
+    select n.nspname as schema, c.relname as name, c.oid in (select m.oid from member m) as child
+    from emptied e join pg_class c on c.oid = e.oid join pg_namespace n on n.oid = c.relnamespace
+    where e.oid <> ${table.oid}::oid and not (c.relispartition and e.oid in (select m.oid from member m)) order by 1, 2`)
+  if (rows.length === 0 || replication.truncateCascade) return rows
+  const label = destinationLabel(replication)
+  const names = rows.map(displayQualified).join(', ')
+  const are = rows.length === 1
+  const why = rows.every((row) => row.child)
+    ? `${are ? 'is a child' : 'are children'} of`
+    : `refer${are ? 's' : ''} by foreign keys to`
+  throw new Failure('dependent_objects', {
+    message: `${names} ${why} ${label}, so it cannot be emptied alone; nothing was changed.`,
+    object: label,
+    remedy: `Drop those foreign keys or children; or empty those tables too, each time: yardmaster replication set ${label} truncate-cascade=true`,
+  })
+}
