@@ -10,7 +10,7 @@ export interface Condition {
   readonly where: string
 }
 
-export const noCondition: Condition = { from: '', where: '' }
+const noCondition: Condition = { from: '', where: '' }
 
 /** Words that would end the search condition and begin another clause. */
 const clauseWords = new Set(
