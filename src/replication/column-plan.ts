@@ -167,7 +167,7 @@ function labelsToAdd(column: Column, types: TypeCatalog, target: Column, there: 
 }
 
 /** `"name" type [COLLATE …] [NOT NULL]`. */
-export function columnDefinition(column: PlannedColumn, withNotNull = true): string {
+function columnDefinition(column: PlannedColumn, withNotNull = true): string {
   const collation = column.collation ? ` COLLATE ${quoteQualified(column.collation)}` : ''
   return `${quoteIdentifier(column.name)} ${column.type}${collation}${withNotNull && column.notNull ? ' NOT NULL' : ''}`
 }
