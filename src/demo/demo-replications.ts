@@ -7,7 +7,7 @@ export const sourceDatabase = 'operations'
 export const destinationDatabase = 'warehouse'
 
 /** Schema with an odd name, on both sides. */
-export const oddSchema = 'Odd "Names".Ünïcode'
+const oddSchema = 'Odd "Names".Ünïcode'
 
 /** One replication of the demo and how often the timer refreshes it. */
 export interface DemoReplication {
