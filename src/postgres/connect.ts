@@ -10,7 +10,7 @@ import { isConnectionLoss, type Side, toFailure } from './sqlstate.ts'
 import { wireOf } from './wire.ts'
 
 /** Oldest and newest PostgreSQL that we work with. */
-export const supportedMajors = { oldest: 14, newest: 18 } as const
+const supportedMajors = { oldest: 14, newest: 18 } as const
 
 export interface SessionOptions {
   readonly side: Side
