@@ -286,7 +286,7 @@ function explain(session: Session, failure: Failure, waited: number | undefined)
 }
 
 /** PostgreSQL cuts application names at 63 bytes; ours say what for. */
-export function applicationName(purpose: string): string {
+function applicationName(purpose: string): string {
   return `yardmaster ${purpose}`.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 63)
 }
 
