@@ -30,7 +30,7 @@ export interface Loaded {
 }
 
 /** COPY of one chunk into a session's open transaction. `freeze` where the transaction itself made or emptied the table. */
-export async function loadChunk(
+async function loadChunk(
   from: Session,
   chunk: Chunk,
   to: Session,
