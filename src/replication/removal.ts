@@ -25,6 +25,9 @@ import {
 import { otherSide, sideTable } from './snapshot-sides.ts'
 import { withShortLocks } from './swap-lock.ts'
 
+/** Milliseconds that undoing waits for locks: shorter than whoever undoes has patience, so that it can say who is in the way. */
+const undoWait = 15_000
+
 /** `keep`: the destination table stays, with its rows. `drop`: it goes too. `undo`: all that set-up made goes, and only that. */
 export type RemovalMode = 'keep' | 'drop' | 'undo'
 
@@ -89,7 +92,7 @@ async function removeUnderLocks(
   signal: AbortSignal,
 ): Promise<void> {
   const { replication } = about
-  const deadline = Date.now() + Math.max(replication.swapWait, 5000)
+  const deadline = Date.now() + (mode === 'undo' ? undoWait : Math.max(replication.swapWait, 5000))
   const what = { what: `Removing ${destinationLabel(replication)}`, relations: relationsOf(replication) }
   try {
     const remove = () => removeObjects(destination, replication, position, mode)

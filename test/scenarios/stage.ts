@@ -50,6 +50,12 @@ export class Stage {
     return startCli(args, { env: { ...this.environment, ...env } })
   }
 
+  /** The same, with other connections to a database whose server was restarted. */
+  with(databases: { source?: TestDatabase; destination?: TestDatabase; controlDatabase?: TestDatabase }): Stage {
+    const { source, destination, controlDatabase } = { ...this, ...databases }
+    return new Stage([source, destination, controlDatabase], this.control)
+  }
+
   /** This process as a place where runs are carried out. */
   place(signal = new AbortController().signal): Workplace {
     return {
@@ -141,6 +147,18 @@ export async function setStage(
   const stage = new Stage([source, destination, controlDatabase], control)
   stages.push(stage)
   return stage
+}
+
+/** The same database by a new connection, after its server has ended the old one. */
+export function reopened(database: TestDatabase): TestDatabase {
+  let client: ReturnType<TestDatabase['client']> | undefined
+  return {
+    ...database,
+    query: async (text, values) => {
+      client ??= database.client()
+      return (await (await client).query(text, values)).rows
+    },
+  }
 }
 
 /** A replication of `public.goods` into `copies.goods`, with the program's defaults. */
