@@ -36,6 +36,8 @@ describe('an error of a server', () => {
     ['XX000', 'sql_failed', false],
     ['YM001', 'sql_failed', false],
     ['', 'sql_failed', false],
+    ['__proto__', 'sql_failed', false],
+    ['constructor', 'sql_failed', false],
   ])('%s becomes %s, retryable: %s', (sqlstate, code, retryable) => {
     for (const side of sides) {
       const failure = toFailure(fromServer(sqlstate), { side, object: 'crm' })

@@ -14,24 +14,26 @@ interface Verdict {
 const lost = (side: Side): Verdict => ({ code: `${side}_unreachable`, retryable: true })
 
 /** By SQLSTATE, longest match first: five characters, then the class of two. Never by message text. */
-const bySqlstate: Readonly<Record<string, (side: Side) => Verdict>> = {
-  '08': lost,
-  '08P01': () => ({ code: 'protocol_violated', retryable: false }),
-  '28': () => ({ code: 'authentication_failed', retryable: false }),
-  '3D000': () => ({ code: 'database_missing', retryable: false }),
-  '40001': () => ({ code: 'sql_failed', retryable: true }),
-  '40P01': () => ({ code: 'sql_failed', retryable: true }),
-  '42501': () => ({ code: 'permission_denied', retryable: false }),
-  '53100': () => ({ code: 'disk_full', retryable: true }),
-  '53300': () => ({ code: 'too_many_connections', retryable: true }),
-  '55P03': () => ({ code: 'lock_timeout', retryable: true }),
-  '57014': () => ({ code: 'cancelled', retryable: false }),
-  '57P01': lost,
-  '57P02': lost,
-  '57P03': lost,
-  '57P05': lost,
-  '25P03': lost,
-}
+const bySqlstate = new Map<string, (side: Side) => Verdict>(
+  Object.entries({
+    '08': lost,
+    '08P01': () => ({ code: 'protocol_violated', retryable: false }),
+    '28': () => ({ code: 'authentication_failed', retryable: false }),
+    '3D000': () => ({ code: 'database_missing', retryable: false }),
+    '40001': () => ({ code: 'sql_failed', retryable: true }),
+    '40P01': () => ({ code: 'sql_failed', retryable: true }),
+    '42501': () => ({ code: 'permission_denied', retryable: false }),
+    '53100': () => ({ code: 'disk_full', retryable: true }),
+    '53300': () => ({ code: 'too_many_connections', retryable: true }),
+    '55P03': () => ({ code: 'lock_timeout', retryable: true }),
+    '57014': () => ({ code: 'cancelled', retryable: false }),
+    '57P01': lost,
+    '57P02': lost,
+    '57P03': lost,
+    '57P05': lost,
+    '25P03': lost,
+  }),
+)
 
 /** Errors of the socket, by Node's code. */
 const bySocket = new Set([
@@ -91,7 +93,7 @@ export function isConnectionLoss(failure: Failure): boolean {
 }
 
 function verdictOf(sqlstate: string, side: Side): Verdict {
-  const rule = bySqlstate[sqlstate] ?? bySqlstate[sqlstate.slice(0, 2)]
+  const rule = bySqlstate.get(sqlstate) ?? bySqlstate.get(sqlstate.slice(0, 2))
   return rule ? rule(side) : { code: 'sql_failed', retryable: false }
 }
 

@@ -76,17 +76,22 @@ const token = new RegExp(
 )
 
 /** Characters that stand alone only where something is wrong. */
-const forbidden: Readonly<Record<string, string>> = {
-  '--': 'holds a comment',
-  '/*': 'holds a comment',
-  ';': 'holds a semicolon',
-  "'": 'has a quote that is not closed',
-  '"': 'has a quote that is not closed, or an empty name',
-  $: 'holds a $ that begins no closed quote',
-  '\\': 'holds a backslash outside of a quote',
-}
+const forbidden = new Map(
+  Object.entries({
+    '--': 'holds a comment',
+    '/*': 'holds a comment',
+    ';': 'holds a semicolon',
+    "'": 'has a quote that is not closed',
+    '"': 'has a quote that is not closed, or an empty name',
+    $: 'holds a $ that begins no closed quote',
+    '\\': 'holds a backslash outside of a quote',
+  }),
+)
 
-const closes: Readonly<Record<string, string>> = { ')': '(', ']': '[' }
+const closes = new Map([
+  [')', '('],
+  [']', '['],
+])
 
 /** Walks over the text once. Returns where the WHERE outside of all parentheses stands. */
 function scan(text: string, endWords: ReadonlySet<string>, refuse: (why: string) => never): number | undefined {
@@ -97,7 +102,7 @@ function scan(text: string, endWords: ReadonlySet<string>, refuse: (why: string)
   for (const match of text.matchAll(token)) {
     const [found] = match
     const { space, string, word } = match.groups ?? {}
-    const why = forbidden[found]
+    const why = forbidden.get(found)
     if (why !== undefined) refuse(why)
     // `e'a'` ⏎ `'b\'` is one string to PostgreSQL, and its second part knows backslashes.
     if (string !== undefined && afterString) refuse('has two strings with nothing between them')
@@ -107,7 +112,7 @@ function scan(text: string, endWords: ReadonlySet<string>, refuse: (why: string)
       refuse('has a quote that is not closed')
     }
     if (found === '(' || found === '[') open.push(found)
-    if (closes[found] !== undefined && open.pop() !== closes[found]) refuse('closes a parenthesis that it did not open')
+    if (closes.has(found) && open.pop() !== closes.get(found)) refuse('closes a parenthesis that it did not open')
     if (open.length > 0 || word === undefined) continue
     const plain = word.toLowerCase()
     if (endWords.has(plain)) refuse(`holds ${plain.toUpperCase()}, which would begin another clause`)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import type { QualifiedName } from '../postgres/identifier.ts'
+import { requireTrustedSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { inTransaction } from './link.ts'
@@ -62,6 +63,7 @@ export async function ensurePositionTable(session: Session): Promise<void> {
   const there = await session.one<{ table: boolean; schema: boolean }>(
     sql`select to_regclass('yardmaster.position') is not null as table, to_regnamespace('yardmaster') is not null as schema`,
   )
+  if (there.schema) await requireTrustedSchema(session)
   if (there.table) return
   try {
     if (!there.schema) await session.script('create schema yardmaster')
@@ -121,12 +123,15 @@ export async function adoptPosition(
     where replication_id = ${position.replicationId}`)
 }
 
+async function hasPositions(session: Session): Promise<boolean> {
+  const row = await session.one<{ there: boolean }>(sql`select to_regclass('yardmaster.position') is not null as there`)
+  if (row.there) await requireTrustedSchema(session)
+  return row.there
+}
+
 /** The position of a replication; undefined when the destination knows nothing of it. */
 export async function findPosition(session: Session, replicationId: string): Promise<Position | undefined> {
-  const there = await session.one<{ there: boolean }>(
-    sql`select to_regclass('yardmaster.position') is not null as there`,
-  )
-  if (!there.there) return undefined
+  if (!(await hasPositions(session))) return undefined
   return session.first<Position>(
     sql`select ${columns} from yardmaster.position where replication_id = ${replicationId}`,
   )
@@ -134,10 +139,7 @@ export async function findPosition(session: Session, replicationId: string): Pro
 
 /** Whoever holds this destination table already, under another replication id. */
 export async function findHolder(session: Session, destination: QualifiedName): Promise<Position | undefined> {
-  const there = await session.one<{ there: boolean }>(
-    sql`select to_regclass('yardmaster.position') is not null as there`,
-  )
-  if (!there.there) return undefined
+  if (!(await hasPositions(session))) return undefined
   return session.first<Position>(sql`
     select ${columns} from yardmaster.position where schema_name = ${destination.schema} and table_name = ${destination.name}`)
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { displayName } from '../../src/postgres/identifier.ts'
+import { FakeTerminal } from '../cli/fake-terminal.ts'
 import { createDatabase, postgres14, type TestDatabase } from '../support/databases.ts'
 import { openTestControl } from './control-database.ts'
 
@@ -439,4 +440,36 @@ describe('a schema yardmaster that somebody else made before us', () => {
     const control = await openTestControl(url)
     expect(control.id).toMatch(/^[0-9a-f-]{36}$/)
   })
+})
+
+test('a table of positions that somebody else made in a destination is not used', async () => {
+  const [control, source, destination] = [
+    await controlOn('posed control'),
+    await createDatabase('posed source'),
+    await createDatabase('posed'),
+  ]
+  const suffix = destination.name.slice(-20)
+  const [stranger, ours] = [`poser_${suffix}`, `worker_${suffix}`]
+  const client = await destination.client()
+  await client.query(`create role ${stranger}; create role ${ours} login password 'ours'; create table public.hit (who text);
+    grant create on database ${destination.name} to ${ours}; grant create on schema public to ${ours};
+    ${destinationSql.replaceAll('CREATE TABLE yardmaster.position', 'create schema yardmaster; CREATE TABLE yardmaster.position')};
+    create function yardmaster.spy() returns trigger language plpgsql as
+      $$begin insert into public.hit values (current_user); return new; end$$;
+    create trigger spy before insert or update on yardmaster.position for each row execute function yardmaster.spy();
+    grant all on schema yardmaster to public; grant all on yardmaster.position, public.hit to public;
+    alter table yardmaster.position owner to ${stranger}; alter function yardmaster.spy owner to ${stranger}`)
+  onTestFinished(async () => {
+    await client.query(
+      `drop schema yardmaster cascade; drop owned by ${ours}, ${stranger}; drop role ${ours}, ${stranger}`,
+    )
+  })
+  await source.query('create table public.orders (id int primary key)')
+  const screen = new FakeTerminal({ terminal: false, environment: { YARDMASTER_CONTROL_URL: control.url } })
+  const url = Object.assign(new URL(destination.url), { username: ours, password: 'ours' }).href
+  expect(await screen.run('database', 'add', 'crm', source.url), screen.err).toBe(0)
+  expect(await screen.run('database', 'add', 'dwh', url), screen.err).toBe(0)
+  expect(await screen.run('replication', 'add', 'table', 'public.orders', '--from', 'crm', '--to', 'dwh')).toBe(1)
+  expect(screen.err).toContain(`belongs to the role ${stranger}`)
+  expect(await destination.query('select * from public.hit')).toEqual([])
 })
