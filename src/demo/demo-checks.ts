@@ -11,12 +11,12 @@ import { compareRows } from './comparison.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
 import { demoReplications } from './demo-replications.ts'
 import { type DemoServices, demoServices, stopServices } from './run-demo.ts'
-import { addColumn, reloadStocks } from './source-writer.ts'
+import { addColumn, ordinaryChanges, reloadStocks } from './source-writer.ts'
 
 /** Rounds of changes and refreshes before the comparison. */
 const rounds = 3
-/** Transactions of the writer in each round. */
-const changesPerRound = 6
+/** Milliseconds between two transactions of the writer, which writes each kind once in a round. */
+const writePause = 100
 /** Refreshes side by side, as the demo's timer has them. */
 const width = 2
 
@@ -30,8 +30,6 @@ export interface Check {
 export interface CheckOptions extends DemoOptions {
   /** Hears of each check when it is done. */
   readonly done: (check: Check) => void
-  /** For tests: spoils something after the last refresh, before the comparison. */
-  readonly beforeComparison?: (demo: Demo) => Promise<void>
 }
 
 /** `--exit-after-checks`: the whole demo with its writer, then everything compared row by row. */
@@ -43,7 +41,7 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
     options.done(one)
   }
   await withDemo(options, async (demo) => {
-    const services = demoServices(demo, { host: '127.0.0.1', port: 0, orNext: false })
+    const services = demoServices(demo, { host: '127.0.0.1', port: 0, orNext: false }, writePause)
     try {
       await services.page.start()
       await checkSetUp(demo, check)
@@ -51,7 +49,6 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
       for (let round = 1; round <= rounds; round++) await checkRound(demo, services, round, check)
       await stopWriter(demo, services)
       await refreshAll(demo, 'last refresh', check)
-      await options.beforeComparison?.(demo)
       await checkRows(demo, check)
       await checkPage(services, check)
     } finally {
@@ -81,7 +78,7 @@ async function checkRound(demo: Demo, { writer }: DemoServices, round: number, c
   } finally {
     await session.end()
   }
-  await writer.reached(writer.changes + changesPerRound, demo.place.signal)
+  await writer.reached(writer.changes + ordinaryChanges.length, demo.place.signal)
   if (writer.refusal !== undefined) throw writer.refusal
   await refreshAll(demo, `round ${round}`, check, ` after ${writer.changes} transactions of the writer`)
 }

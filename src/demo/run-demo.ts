@@ -7,6 +7,9 @@ import { demoStatus } from './demo-status.ts'
 import { RefreshTimer } from './refresh-timer.ts'
 import { SourceWriter } from './source-writer.ts'
 
+/** Milliseconds between two transactions of the writer: a modest rate. */
+const writePause = 500
+
 /** Where the demo is, for programs. */
 export interface DemoPlace {
   readonly status_page: string
@@ -18,7 +21,7 @@ export async function runDemo(
   options: DemoOptions & { listen: ListenAddress; ready: (place: DemoPlace) => void },
 ): Promise<void> {
   await withDemo(options, async (demo) => {
-    const services = demoServices(demo, options.listen)
+    const services = demoServices(demo, options.listen, writePause)
     const { page, timer, writer } = services
     try {
       await page.start()
@@ -44,9 +47,9 @@ export interface DemoServices {
   readonly writer: SourceWriter
 }
 
-/** The three services of a demo; none is started yet. */
-export function demoServices(demo: Demo, listen: ListenAddress): DemoServices {
-  const writer = new SourceWriter(() => demo.connect('source', 'writer'))
+/** The three services of a demo; none is started yet. `pause`: milliseconds between two transactions of the writer. */
+export function demoServices(demo: Demo, listen: ListenAddress, pause: number): DemoServices {
+  const writer = new SourceWriter(() => demo.connect('source', 'writer'), pause)
   const timer = new RefreshTimer(demo.place, refreshEvery)
   return { page: new StatusPage(listen, demoStatus(demo, timer, writer)), timer, writer }
 }

@@ -5,15 +5,13 @@ import type { Session } from '../postgres/connect.ts'
 import { identifier, type Sql, sql } from '../postgres/sql.ts'
 import { isConnectionLoss } from '../postgres/sqlstate.ts'
 
-/** Milliseconds between two transactions of the writer. */
-const writeEvery = 500
 /** Every so many transactions comes one of the rare kinds. */
 const rareEvery = 25
 /** Columns that the writer adds at most. */
 const mostColumns = 5
 
-/** What an application does all day: each a transaction. Choices are the server's random(). */
-const ordinary: readonly Sql[] = [
+/** What an application does all day, each a transaction. Choices are the server's random(). */
+export const ordinaryChanges: readonly Sql[] = [
   sql`insert into travel.flights (departs, delay, distance)
     select random() * 23.9, (random() * random() * 300)::int - 15, 80 + (random() * 2500)::int
     from generate_series(1, 1 + (random() * 19)::int)`,
@@ -68,6 +66,7 @@ export async function addColumn(session: Session, number: number): Promise<void>
  */
 export class SourceWriter implements Service {
   readonly #connect: () => Promise<Session>
+  readonly #pause: number
   readonly #stop = new AbortController()
   #session: Session | undefined
   #loop: Promise<void> | undefined
@@ -77,8 +76,10 @@ export class SourceWriter implements Service {
   /** What the source refused last. */
   refusal: Failure | undefined
 
-  constructor(connect: () => Promise<Session>) {
+  /** `pause`: milliseconds between two transactions. */
+  constructor(connect: () => Promise<Session>, pause: number) {
     this.#connect = connect
+    this.#pause = pause
   }
 
   async start(): Promise<void> {
@@ -118,13 +119,13 @@ export class SourceWriter implements Service {
         if (isConnectionLoss(this.refusal)) this.#stop.abort()
         else await session.script('rollback').catch(() => this.#stop.abort())
       }
-      await delay(writeEvery, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      await delay(this.#pause, undefined, { signal: this.#stop.signal }).catch(() => undefined)
     }
   }
 
   async #change(session: Session): Promise<void> {
     const rare = Math.floor(this.#turn / rareEvery)
-    const statement = ordinary[this.#turn % ordinary.length]
+    const statement = ordinaryChanges[this.#turn % ordinaryChanges.length]
     if (this.#turn % rareEvery !== rareEvery - 1) await session.query(statement ?? sql`select`)
     else if (rare % 2 === 1 && rare < 2 * mostColumns) await addColumn(session, Math.ceil(rare / 2))
     else await reloadStocks(session)
