@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { connectDatabase } from '../../src/control/databases.ts'
 import { SecretKey } from '../../src/control/secret-key.ts'
+import { FakeTerminal } from '../cli/fake-terminal.ts'
 import { type PrivateServer, startServer, type TestDatabase } from '../support/databases.ts'
 import { runCli, startCli } from '../support/process.ts'
 import { openTestControl } from './control-database.ts'
@@ -59,17 +60,22 @@ describe('a planted password', () => {
     environment = { YARDMASTER_CONTROL_URL: control.url, YARDMASTER_KEY: keyHex, PGPASSFILE: '/nonexistent/pgpass' }
   })
 
-  async function run(exit: number | null, ...args: string[]): Promise<string> {
-    const result = await runCli([...args, '--log-level', 'debug', '--yes'], { env: environment })
-    expect(result.exitCode, `${args.join(' ')}\n${result.stderr}`).toBe(exit)
-    expectNone(result.stdout + result.stderr, args.join(' ').replaceAll(encoded, '…'))
-    return result.stdout + result.stderr
+  /** In this process; what a process of its own adds to that is the last test's. */
+  async function run(exit: number, ...args: string[]): Promise<string> {
+    const screen = new FakeTerminal({ terminal: false, environment })
+    expect(await screen.run(...args, '--log-level', 'debug', '--yes'), screen.err).toBe(exit)
+    expectNone(screen.out + screen.err, args.join(' ').replaceAll(encoded, '…'))
+    return screen.out + screen.err
   }
 
   test('is in nothing that a command prints, a table or a view keeps, a session shows or the server logs', async () => {
     const bad = Object.assign(new URL(url), { host: '127.0.0.1:1' }).href
     const to = Object.assign(new URL(url), { pathname: new URL(destination.url).pathname }).href
-    await run(0, 'database', 'add', 'crm', url, '--json')
+    const process = await runCli(['database', 'add', 'crm', url, '--json', '--log-level', 'debug'], {
+      env: environment,
+    })
+    expect(process.exitCode, process.stderr).toBe(0)
+    expectNone(process.stdout + process.stderr, 'a process')
     await run(0, 'database', 'add', 'dwh', to)
     await run(1, 'database', 'add', 'bad', bad)
     await run(0, 'database', 'add', 'bad', bad, '--force', '--json')
