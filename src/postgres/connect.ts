@@ -80,6 +80,7 @@ export class Session {
   /** What broke the connection while nothing ran on it: whatever runs next is only told that it is broken. */
   #broken: Error | undefined
   #ended = false
+  #last = Promise.resolve()
 
   constructor(
     client: pg.Client,
@@ -101,18 +102,25 @@ export class Session {
 
   /** Runs one statement. A statement without values goes by the extended protocol too, so it can never be two. */
   async query<Row extends object = Record<string, unknown>>(statement: Sql): Promise<Row[]> {
+    const { text, values } = statement
+    const query = { text, values: [...values], queryMode: 'extended' } as pg.QueryConfig
+    return (await this.#run(() => this.client.query(query))).rows as Row[]
+  }
+
+  /** One after the other: the driver's own queue is going away (pg 9), and it says so on stderr. */
+  async #run<Result>(work: () => Promise<Result>): Promise<Result> {
+    const before = this.#last
+    const turn = Promise.withResolvers<void>()
+    this.#last = turn.promise
+    await before
     this.awaited += 1
     try {
-      const result = await this.client.query({
-        text: statement.text,
-        values: [...statement.values],
-        queryMode: 'extended',
-      } as pg.QueryConfig)
-      return result.rows as Row[]
+      return await work()
     } catch (error) {
       throw this.failure(error)
     } finally {
       this.awaited -= 1
+      turn.resolve()
     }
   }
 
@@ -130,14 +138,7 @@ export class Session {
 
   /** Several statements of our own making at once (simple protocol). Never for text that anybody else wrote. */
   async script(text: string): Promise<void> {
-    this.awaited += 1
-    try {
-      await this.client.query(text)
-    } catch (error) {
-      throw this.failure(error)
-    } finally {
-      this.awaited -= 1
-    }
+    await this.#run(() => this.client.query(text))
   }
 
   failure(error: unknown): Failure {
