@@ -29,15 +29,15 @@ export async function copyThrough(
 ): Promise<{ rows: number; sent: number }> {
   const input = new CopyIn(to.statement.text)
   const inputDone = submit(to.session, input)
-  await Promise.race([input.ready, inputDone])
+  await awaited(to.session, Promise.race([input.ready, inputDone]))
   const relay = new Relay(from.session, to.session, counter)
   const output = new CopyOut(from.statement.text, from.session, relay)
   const outputDone = awaited(from.session, submit(from.session, output))
   let cancelled: Promise<void> | undefined
   inputDone.catch((failure) => {
-    relay.discard()
     // What is still to be written may never be taken by a peer that is gone, and the source would be held for ever.
     if (failure instanceof Failure && isConnectionLoss(failure)) to.session.destroy()
+    relay.discard()
     if (!output.isOver) cancelled = from.session.cancel()
   })
   let sent = 0

@@ -6,11 +6,11 @@ import { isConnectionLoss } from './sqlstate.ts'
 
 /**
  * Milliseconds between two looks; looks without a byte after which the server is asked; and how long it has to answer.
- * Together below 30 s also when a new connection gets no answer either: 4 × 2.5 + 2.5 + 10.
+ * Together well below 30 s also when a new connection gets no answer either: 4 × 2 + 2 + 8.
  */
-const lookEvery = 2500
+const lookEvery = 2000
 const quietLooks = 4
-const answerWithin = 10_000
+const answerWithin = 8000
 /** Milliseconds between the two times that the server has to say that it waits for us. */
 const secondLookAfter = 1500
 
@@ -25,7 +25,7 @@ type Verdict = 'works' | 'waits for us' | 'gone'
 
 /**
  * Notices connections that are open and dead: nothing comes, nothing ends (a host that vanished, a firewall that forgot).
- * A session that owes us an answer and moved no byte for ten seconds is looked for in `pg_stat_activity`, by a connection
+ * A session that owes us an answer and moved no byte for eight seconds is looked for in `pg_stat_activity`, by a connection
  * of its own: an index build or a lock wait goes on for as long as it likes, because the server says that it works. When
  * the server says instead that it waits for *us*, or knows nothing of the session, or gives no answer at all, the session
  * ends with `…_unreachable`.
