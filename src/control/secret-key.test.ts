@@ -94,14 +94,22 @@ describe('a key', () => {
   })
 
   test('that is made by several processes at once is one', async () => {
-    const file = join(folder(), 'key')
+    const place = folder()
+    // Each process makes ten keys, the others at the same moments.
     const script = `import { loadSecretKey } from ${JSON.stringify(join(import.meta.dirname, 'secret-key.ts'))}
-      process.stdout.write(loadSecretKey({ file: ${JSON.stringify(file)} }).id)`
-    const ids = await Promise.all(
-      Array.from({ length: 4 }, () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])),
+      const ids = []
+      for (let count = 0; count < 10; count++) {
+        while (Date.now() < ${Date.now() + 2000} + 20 * count);
+        ids.push(loadSecretKey({ file: ${JSON.stringify(place)} + '/key' + count }).id)
+      }
+      process.stdout.write(ids.join())`
+    const ran = await Promise.all(
+      Array.from({ length: 2 }, () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])),
     )
-    expect(new Set(ids.map(({ stdout }) => stdout))).toEqual(new Set([loadSecretKey({ file }).id]))
-    expect(readdirSync(join(file, '..'))).toEqual(['key'])
+    const files = Array.from({ length: 10 }, (_, count) => `key${count}`)
+    const ids = files.map((file) => loadSecretKey({ file: join(place, file) }).id).join()
+    expect(ran.map(({ stdout }) => stdout)).toEqual([ids, ids])
+    expect(readdirSync(place).sort()).toEqual(files)
   })
 
   test('file that is empty, a folder, or in a place where none can be made says so', () => {

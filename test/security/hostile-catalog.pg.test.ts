@@ -1,6 +1,8 @@
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, inject, test } from 'vitest'
+import { connect } from '../../src/postgres/connect.ts'
+import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import { displayQualified } from '../../src/postgres/identifier.ts'
 import { FakeTerminal } from '../cli/fake-terminal.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
@@ -175,6 +177,12 @@ describe('hostile names', () => {
 })
 
 describe('code of others at the source', () => {
+  test('finds a session that writes nothing, also outside of our transactions', async () => {
+    const session = await connect(parseConnectionUrl(source.url), { side: 'source', purpose: 'test' })
+    await expect(session.script('create table public.written ()')).rejects.toMatchObject({ sqlstate: '25006' })
+    await session.end()
+  })
+
   /** A role of ours without rights on anything but what it reads. */
   async function addReader(name: string): Promise<string> {
     const role = `reader ${name} ${process.pid}`
