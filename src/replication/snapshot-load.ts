@@ -96,10 +96,12 @@ async function fillInParallel(filling: Filling, chunks: readonly Chunk[]): Promi
   await index(filling, async () => {
     const statements = plan.indexes.map((one) => one.statement)
     await buildInParallel(link, statements, context.streams, fence)
-    return inTransaction(destination, 'begin', async () => {
+    const notes = await inTransaction(destination, 'begin', async () => {
       await holdPosition(destination, fence.replicationId, fence.token, 'share')
       return finishIndexes(filling)
     })
+    crashPoint('load-after-key')
+    return notes
   })
   return loaded
 }

@@ -52,6 +52,8 @@ describe.each(['README.md', 'docs/guide/copy-tables.md'])('the examples of %s', 
     )
     await shop.query('create table public.customers (id serial primary key, name text)')
     await shop.query("insert into public.customers (name) select 'customer ' || g from generate_series(1, 50) g")
+    // A session reports its writes up to 10 s late; until then the second refresh would copy again, and rightly so.
+    await shop.query('select pg_stat_force_next_flush()')
     await warehouse.query('create schema dev')
     await warehouse.query('create table dev.customers (id serial primary key, name text)')
     const folder = mkdtempSync(join(inject('runDirectory'), 'documentation-'))
