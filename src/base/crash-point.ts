@@ -22,6 +22,7 @@ export const crashPoints = [
   'load-after-commit',
   'load-after-index',
   'load-after-key',
+  'load-after-given-back',
   'load-after-analyze',
   'swap-before-commit',
   'swap-after-commit',

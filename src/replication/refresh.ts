@@ -40,13 +40,13 @@ export async function refreshReplication(context: RefreshContext): Promise<Refre
     const destination = await link.destination()
     const foreign = context.takeOver ? await foreignHolder(context, destination) : undefined
     if (foreign) {
-      if (!(await lock(context, destination, foreign))) return locked(context, destination, foreign)
+      if (!(await lock(context, destination, foreign))) return await locked(context, destination, foreign)
       await adoptPosition(destination, foreign, replication, context.controlId)
       crashPoint('refresh-after-take-over')
     }
     const position = await registerDestination(destination, replication, context.controlId)
     refuseForeign(position, replication, context.controlId)
-    if (!(await lock(context, destination, position))) return locked(context, destination, position)
+    if (!(await lock(context, destination, position))) return await locked(context, destination, position)
     const claimed = await claimPosition(destination, () => link.destination(), replication.id, context.token)
     crashPoint('refresh-after-claim')
     if (replication.status === 'setting_up' && adoptedExisting(replication, claimed)) {

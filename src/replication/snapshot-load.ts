@@ -79,7 +79,7 @@ async function fillFrozen(filling: Filling): Promise<Loaded> {
 }
 
 async function fillInParallel(filling: Filling, chunks: readonly Chunk[]): Promise<Loaded> {
-  const { context, link, destination, source, plan, fence, kept } = filling
+  const { destination, plan, kept } = filling
   await emptyUnderLock(filling, 'update', async (held) => {
     await movePosition(
       destination,
@@ -89,6 +89,16 @@ async function fillInParallel(filling: Filling, chunks: readonly Chunk[]): Promi
     )
   })
   crashPoint('load-after-idle-emptied')
+  try {
+    return await fillEmptied(filling, chunks)
+  } catch (error) {
+    await giveBack(filling, destination.failure(error))
+    throw error
+  }
+}
+
+async function fillEmptied(filling: Filling, chunks: readonly Chunk[]): Promise<Loaded> {
+  const { context, link, destination, source, plan, fence } = filling
   const step = context.reporter.step('load')
   const loaded = await loadInParallel(link, source, chunks, context.streams, targetOf(plan), fence, step)
   step.done(describeLoad(loaded))
@@ -104,6 +114,34 @@ async function fillInParallel(filling: Filling, chunks: readonly Chunk[]): Promi
     return notes
   })
   return loaded
+}
+
+/**
+ * What several transactions wrote, committed or not, stays on the disk until the table is emptied: after a failure (a full
+ * disk, for one) nobody should have to wait for the next refresh. Best effort, because what matters is the failure.
+ *
+ * On a full disk not even TRUNCATE works (it makes the files anew before it drops the old ones, and would fail in each
+ * refresh to come); dropping needs no room, and a missing side is made again like the other one.
+ */
+async function giveBack(filling: Filling, failure: Failure): Promise<void> {
+  const { context, plan, fence, kept } = filling
+  const isAway = failure.code === 'destination_unreachable' && !context.signal.aborted
+  if (failure.code === 'fenced' || isAway) return
+  const drops = failure.code === 'disk_full' && kept.length === 0
+  try {
+    const session = await context.connector('destination', `load ${displayQualified(plan.idle)}`)
+    try {
+      await inTransaction(session, `begin; set local lock_timeout = '3s'`, async () => {
+        await holdPosition(session, fence.replicationId, fence.token, 'update')
+        await session.query(drops ? sql`drop table ${relation(plan.idle)}` : sql`truncate ${relation(plan.idle)}`)
+      })
+    } finally {
+      await session.end()
+    }
+    crashPoint('load-after-given-back')
+  } catch {
+    // The next refresh empties it.
+  }
 }
 
 function targetOf(plan: SnapshotPlan) {

@@ -147,3 +147,25 @@ describe.each(walks)('$name', (walk) => {
     },
   )
 })
+
+test('killed at load-after-given-back, behind a load that failed: the next refresh goes on', async () => {
+  const stage = await setStage('crash given back')
+  await makeGoods(stage.source, 'large')
+  // The row that makes it fail comes last, and later.
+  const replication = wanted('snapshot', { condition: 'WHERE 1 / (price::int + 5) > -5' })
+  expect((await addReplicationRun(stage.place(), replication)).result.failure).toBeUndefined()
+  const old = await stage.content('copies.goods')
+  await stage.source.query(`insert into public.goods values (0, -5, 'divides by zero')`)
+  const died = await stage.run(['replication', 'refresh', 'copies.goods'], {
+    YARDMASTER_CRASH_AT: 'load-after-given-back',
+  })
+  expect(died.signal).toBe('SIGKILL')
+  expect(await stage.content('copies.goods')).toBe(old)
+  await stage.workerIsLost()
+  await stage.source.query('delete from public.goods where id = 0')
+  await changeGoods(stage.source)
+  const known = await getReplication(stage.control, 'copies.goods')
+  expect((await refreshRun(stage.place(), known, { force: true, wait: 10_000, takeOver: false })).status).toBe('OK')
+  expect(await stage.content('copies.goods')).toBe(await contentOf(stage.source, 'public.goods'))
+  await stage.sessionsEnd()
+})
