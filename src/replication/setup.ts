@@ -52,7 +52,7 @@ export async function planSetup(
     const table = await findRelation(destination, replication.destination)
     if (table) {
       if (replication.type === 'snapshot') throw existing(replication, table.kind)
-      await refuseUnsuitable(destination, table, replication)
+      await refuseUnsuitable(destination, table, replication, source)
       await matchColumns(columns, source.types, table, destination)
     }
     for (const sequence of replication.sequences)

@@ -4,17 +4,26 @@ import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
+import type { SourceRead } from './source-read.ts'
 
 type Destination = Pick<Replication, 'destination' | 'destinationDatabase'>
 
 /** Throws `destination_unsuitable`, `permission_denied` for a destination that we cannot empty and fill as a whole. */
-export async function refuseUnsuitable(session: Session, table: Relation, replication: Destination): Promise<void> {
+export async function refuseUnsuitable(
+  session: Session,
+  table: Relation,
+  replication: Destination,
+  source: Pick<SourceRead, 'session' | 'relation'>,
+): Promise<void> {
   const label = destinationLabel(replication)
   if (table.kind !== 'table' && table.kind !== 'partitioned') {
     throw new Failure('destination_unsuitable', {
       message: `${label} is a ${table.kind}; type table copies into a table.`,
       object: label,
     })
+  }
+  if (source.relation.oid === table.oid && (await databaseOf(source.session)) === (await databaseOf(session))) {
+    throw new Failure('destination_unsuitable', { message: `${label} is its own source.`, object: label })
   }
   const found = await session.one<{ limited: boolean; lacks: string[] }>(sql`
     select row_security_active(${table.oid}::oid) as limited,
@@ -36,6 +45,14 @@ export async function refuseUnsuitable(session: Session, table: Relation, replic
       remedy: `As an administrator: ALTER ROLE ${role} BYPASSRLS; or as its owner: ALTER TABLE ${quoteQualified(table)} DISABLE ROW LEVEL SECURITY;`,
     })
   }
+}
+
+/** The same for all sessions on one database, by whatever address and name, standbys included. */
+async function databaseOf(session: Session): Promise<string> {
+  const row = await session.one<{ id: string }>(sql`
+    select (select system_identifier from pg_control_system()) || '/' || oid as id
+    from pg_database where datname = current_database()`)
+  return row.id
 }
 
 /**

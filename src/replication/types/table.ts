@@ -57,7 +57,7 @@ export async function refreshTable(
     warnings.length > 0 ? 'WARNING' : 'OK',
   )
   const skipData = !replication.loadData && replication.status === 'setting_up'
-  const outcome = await reload(context, link, destination, source, plan, copiedAt, skipData)
+  const outcome = await reload(context, destination, source, plan, copiedAt, skipData)
   if ('blocked' in outcome) return notEmptied(context, outcome.blocked)
   const { loaded, broken } = outcome
   if (broken) return loadedThenBroken(context, broken, loaded)
@@ -95,7 +95,7 @@ async function planTable(
   const { replication } = context
   const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
   const table = await findRelation(destination, replication.destination)
-  if (table) await refuseUnsuitable(destination, table, replication)
+  if (table) await refuseUnsuitable(destination, table, replication, source)
   for (const name of replication.sequences) await findSequence(destination, name, destinationLabel(replication))
   // Ours comes into being with its first rows: one that stands there before was made by somebody else meanwhile.
   const stranger = table && position.readNumber === '0' && position.made.some((object) => object.kind === 'table')
@@ -148,7 +148,6 @@ function newShape(replication: Replication, columns: readonly PlannedColumn[]): 
 /** Empty, load, index and position in one transaction: readers see the old rows until it commits, then the new ones. */
 async function reload(
   context: RefreshContext,
-  link: Link,
   destination: Session,
   source: SourceRead,
   plan: TablePlan,
@@ -175,8 +174,7 @@ async function reload(
         emptying.done(plan.table ? undefined : 'made')
         await destination.script('set local lock_timeout = 0')
         const loading = reporter.step('load')
-        if (!skipData)
-          loaded = await loadFrozen(link, source, wholeRead(source), destination, target, plan.freeze, loading)
+        if (!skipData) loaded = await loadFrozen(source, wholeRead(source), destination, target, plan.freeze, loading)
         loading.done(skipData ? 'no data was asked for' : `${loaded.rows} rows, ${loaded.bytes} bytes`)
         const indexing = reporter.step('index')
         await grantIndexMemory(destination)
