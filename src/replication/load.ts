@@ -7,7 +7,7 @@ import { identifier, join, relation, type Sql, sql, trusted } from '../postgres/
 import { inParallel, inTransaction, type Link } from './link.ts'
 import { holdPosition } from './position.ts'
 import type { StepReport } from './reporter.ts'
-import { type Chunk, openStreams, type SourceRead } from './source-read.ts'
+import { type Chunk, openReader, openStreams, type SourceRead } from './source-read.ts'
 
 /** Milliseconds between two progress reports. */
 const progressEvery = 500
@@ -103,7 +103,6 @@ export async function loadInParallel(
 
 /** Loads the whole source into the open transaction of `writer`, which made or emptied the table. */
 export async function loadFrozen(
-  link: Link,
   source: SourceRead,
   chunk: Chunk,
   writer: Session,
@@ -111,11 +110,10 @@ export async function loadFrozen(
   freeze: boolean,
   step: StepReport,
 ): Promise<Loaded> {
-  const [reader] = await openStreams(link, source, 1)
+  const reader = await openReader(source)
   const counter: CopyCounter = { rows: 0, bytes: 0 }
   const stop = reportProgress(step, counter, source)
   try {
-    if (!reader) return { rows: 0, bytes: 0 }
     const rows = await loadChunk(reader, chunk, writer, target, freeze, counter)
     // Frames are counted on the way, and binary COPY ends with one that is no row.
     counter.rows = rows
@@ -123,7 +121,6 @@ export async function loadFrozen(
     return { rows, bytes: counter.bytes }
   } finally {
     stop()
-    if (reader) await link.end(reader)
   }
 }
 

@@ -56,13 +56,13 @@ export async function fillIdle(
 
 /** All in one transaction: an older snapshot that reads the table later sees the frozen rows, not an empty table. */
 async function fillFrozen(filling: Filling): Promise<Loaded> {
-  const { context, link, destination, source, plan } = filling
+  const { context, destination, source, plan } = filling
   const target = targetOf(plan)
   let loaded: Loaded = { rows: 0, bytes: 0 }
   await emptyUnderLock(filling, 'share', async () => {
     await destination.script('set local lock_timeout = 0')
     const step = context.reporter.step('load')
-    if (plan.withData) loaded = await loadFrozen(link, source, wholeRead(source), destination, target, true, step)
+    if (plan.withData) loaded = await loadFrozen(source, wholeRead(source), destination, target, true, step)
     step.done(plan.withData ? describeLoad(loaded) : 'no data was asked for')
     await index(filling, async () => {
       await grantIndexMemory(destination)

@@ -5,7 +5,6 @@ import { startStandby } from '../../test/support/standby.ts'
 import { getRelation } from '../postgres/catalog.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
-import { sql } from '../postgres/sql.ts'
 import { readFingerprint } from './source-fingerprint.ts'
 
 let source: TestDatabase
@@ -33,14 +32,21 @@ async function copied(name: string, create: string, changes: ConstructorParamete
 const count = async (name: string) =>
   (await destination.query<{ n: number }>(`select count(*)::int as n from public.${name}`))[0]?.n
 
-/** Puts something between the snapshot of a session that reads rows and its reading. */
-function afterSnapshot(session: Session, work: () => Promise<void>): void {
+/** Puts something between the lock of a session that reads rows and its reading. */
+function beforeReading(session: Session, work: () => Promise<void>): void {
   const script = session.script.bind(session)
   session.script = async (text) => {
     await script(text)
-    if (!text.includes('repeatable read')) return
-    await session.query(sql`select 1`)
-    await work()
+    if (text === 'rollback to savepoint locked') await work()
+  }
+}
+
+/** Puts something between the reading of the rows and what the destination does with them. */
+function afterReading(destinationSession: Session, work: () => Promise<void>): void {
+  const query = destinationSession.query.bind(destinationSession)
+  destinationSession.query = async (statement) => {
+    if (statement.text.includes('maintenance_work_mem')) await work()
+    return query(statement)
   }
 }
 
@@ -209,7 +215,7 @@ test('counters are sampled before the rows are read: a write between them comes 
   const first = await refresher.refresh({
     force: true,
     onSession: (session, side) => {
-      if (side === 'source') afterSnapshot(session, () => write('insert into public.between values (4)'))
+      if (side === 'destination') afterReading(session, () => write('insert into public.between values (4)'))
     },
   })
   expect(first.rows).toBe(3)
@@ -225,7 +231,7 @@ test('a TRUNCATE cannot come between the snapshot and the rows: it would show an
     force: true,
     onSession: (session, side) => {
       if (side !== 'source') return
-      afterSnapshot(session, async () => {
+      beforeReading(session, async () => {
         outcome = await other.query('truncate public.truncated_between').then(
           () => 'truncated',
           (error: { code: string }) => error.code,

@@ -14,6 +14,8 @@ import { readFingerprint } from './source-fingerprint.ts'
 /** Heap bytes of one chunk of a parallel read. Small enough that the streams end together. */
 const chunkBytes = 32 * 1024 * 1024
 const blockBytes = 8192
+/** Milliseconds that a stream waits for a lock that the read as a whole has already. */
+const streamLockMs = 1000
 
 /** The source as one refresh sees it: its shape, held against changes by a lock on a session of its own. */
 export interface SourceRead {
@@ -45,7 +47,7 @@ export async function openSource(link: Link, definition: SourceDefinition): Prom
   await session.script("set local search_path = ''")
   const found = (await findRelation(session, definition.source)) ?? first
   const columns = selectColumns(found, definition.columns, object)
-  return {
+  const read: SourceRead = {
     session,
     relation: found,
     columns,
@@ -57,6 +59,8 @@ export async function openSource(link: Link, definition: SourceDefinition): Prom
     condition,
     fingerprint: found.oid === first.oid ? fingerprint : null,
   }
+  await session.script('savepoint locked')
+  return read
 }
 
 async function proveReadable(
@@ -113,13 +117,27 @@ function hiddenRows(session: Session, failure: Failure, definition: SourceDefini
   })
 }
 
-/** Sessions that read the same snapshot of the source, one a stream. The snapshot is taken after the lock. */
+/**
+ * The session for a single stream: the one that holds the lock. Another one of ours would queue behind a TRUNCATE or ALTER
+ * TABLE that waits for that lock, and the three would wait for ever. Its one COPY has one snapshot, taken after the lock.
+ */
+export async function openReader(source: SourceRead): Promise<Session> {
+  // A read before may have failed; the lock is older than the savepoint and stays.
+  await source.session.script('rollback to savepoint locked')
+  await protect(source.session, source)
+  return source.session
+}
+
+/**
+ * Sessions that read the same snapshot of the source, one a stream, at least two. The snapshot is taken after the lock.
+ * Throws `lock_timeout` where somebody waits for an exclusive lock already: see `openReader`.
+ */
 export async function openStreams(link: Link, source: SourceRead, count: number): Promise<Session[]> {
   const begin = 'begin transaction isolation level repeatable read read only'
   const first = await link.source()
   await protect(first, source)
   await first.script(begin)
-  if (count === 1) return [first]
+  await lockStream(first, source)
   const row = await first.one<{ id: string }>(sql`select pg_export_snapshot() as id`)
   await refuseOtherLeaves(first, source)
   const others = await Promise.all(
@@ -128,10 +146,30 @@ export async function openStreams(link: Link, source: SourceRead, count: number)
       await protect(session, source)
       await session.script(begin)
       await session.query(sql`set transaction snapshot ${literal(row.id)}`)
+      await lockStream(session, source)
       return session
     }),
   )
   return [first, ...others]
+}
+
+/** Takes a stream's own lock. Nothing can change the table between its snapshot and this: our first lock stands. */
+async function lockStream(session: Session, source: SourceRead): Promise<void> {
+  await session.script(`set local lock_timeout = ${streamLockMs}`)
+  try {
+    await session.query(sql`select 1 ${fromClause(relation(source.relation), source.condition)} limit 0`)
+  } catch (error) {
+    const failure = session.failure(error)
+    if (failure.code !== 'lock_timeout') throw failure
+    const object = `${session.object}:${displayQualified(source.relation)}`
+    throw new Failure('lock_timeout', {
+      message: `Somebody waits for an exclusive lock on ${object}; the read in several streams stepped aside.`,
+      object,
+      retryable: true,
+      cause: failure,
+    })
+  }
+  await session.script('set local lock_timeout = 0')
 }
 
 /**
