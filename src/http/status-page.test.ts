@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -111,11 +112,17 @@ describe('the status page', () => {
     other.close()
   })
 
-  it('stops with browsers that keep their connection open, twice, and before it was started', async () => {
+  it('stops with browsers that keep their connection open or never end their request, twice, and before it was started', async () => {
     const page = await startPage(async () => status)
     const { url } = page
     await fetch(`${url}status.json`)
+    const half = connect(Number(new URL(url).port), '127.0.0.1')
+    half.write('GET / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n')
+    // Its headers have been read, its body never comes.
+    await once(half, 'data')
+    const gone = once(half, 'close')
     await page.stop()
+    await gone
     await page.stop()
     await expect(request(url)).rejects.toThrow('ECONNREFUSED')
     await new StatusPage({ host: '127.0.0.1', port: 0, orNext: false }, async () => status).stop()
