@@ -3,6 +3,7 @@ import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { relation, sql, trusted } from '../postgres/sql.ts'
+import { toFailure } from '../postgres/sqlstate.ts'
 import { createTableStatements } from './column-plan.ts'
 import { destinationLabel } from './definition.ts'
 import { runStatements } from './dependents.ts'
@@ -92,8 +93,7 @@ async function fillInParallel(filling: Filling, chunks: readonly Chunk[]): Promi
   try {
     return await fillEmptied(filling, chunks)
   } catch (error) {
-    await giveBack(filling, destination.failure(error))
-    throw error
+    throw await giveBack(filling, destination.failure(error))
   }
 }
 
@@ -118,20 +118,20 @@ async function fillEmptied(filling: Filling, chunks: readonly Chunk[]): Promise<
 
 /**
  * What several transactions wrote, committed or not, stays on the disk until the table is emptied: after a failure (a full
- * disk, for one) nobody should have to wait for the next refresh. Best effort, because what matters is the failure.
+ * disk, for one) nobody should have to wait for the next refresh. Returns the failure, with what kept the room from being given back.
  *
  * On a full disk not even TRUNCATE works (it makes the files anew before it drops the old ones, and would fail in each
  * refresh to come); dropping needs no room, and a missing side is made again like the other one.
  */
-async function giveBack(filling: Filling, failure: Failure): Promise<void> {
+async function giveBack(filling: Filling, failure: Failure): Promise<Failure> {
   const { context, plan, fence, kept } = filling
   const isAway = failure.code === 'destination_unreachable' && !context.signal.aborted
-  if (failure.code === 'fenced' || isAway) return
+  if (failure.code === 'fenced' || isAway) return failure
   const drops = failure.code === 'disk_full' && kept.length === 0
   try {
     const session = await context.connector('destination', `load ${displayQualified(plan.idle)}`)
     try {
-      await inTransaction(session, `begin; set local lock_timeout = '3s'`, async () => {
+      await inTransaction(session, `begin; set local lock_timeout = '1s'`, async () => {
         await holdPosition(session, fence.replicationId, fence.token, 'update')
         await session.query(drops ? sql`drop table ${relation(plan.idle)}` : sql`truncate ${relation(plan.idle)}`)
       })
@@ -139,8 +139,13 @@ async function giveBack(filling: Filling, failure: Failure): Promise<void> {
       await session.end()
     }
     crashPoint('load-after-given-back')
-  } catch {
-    // The next refresh empties it.
+    return failure
+  } catch (error) {
+    // The next refresh empties it; that matters to whoever waits for room.
+    if (failure.code !== 'disk_full') return failure
+    const reason = toFailure(error, { side: 'destination' }).message
+    const message = `${failure.message}. What ${displayQualified(plan.idle)} takes could not be given back: ${reason}`
+    return new Failure('disk_full', { message, object: failure.object ?? undefined, retryable: true, cause: failure })
   }
 }
 

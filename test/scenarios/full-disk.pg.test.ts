@@ -69,6 +69,7 @@ describe.runIf(root).each([
       streams,
     ])
     expect([failed.exitCode, failed.json().error?.code]).toEqual([1, 'disk_full'])
+    expect(failed.json().error.message).not.toContain('given back')
     expect(await stage.content('copies.goods')).toBe(old)
     await stage.sessionsEnd()
     expect(await databaseSize(stage)).toBeLessThan(before + 2_000_000)
