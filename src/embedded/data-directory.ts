@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { access, chmod, mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { access, chmod, mkdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { Failure } from '../base/failure.ts'
 import type { Binaries } from './binaries.ts'
 import { readIfThere, writeDurably } from './durable-file.ts'
@@ -22,8 +22,23 @@ export interface DataDirectory {
 
 /** Makes the directory when absent: 0711 as root (the server's user must pass through, no more), else 0700. */
 export async function makeDirectory(directory: string): Promise<void> {
-  const made = await mkdir(directory, { recursive: true, mode: 0o755 })
-  if (made !== undefined) await chmod(directory, process.getuid?.() === 0 ? 0o711 : 0o700)
+  const made = await makeFolders(resolve(directory))
+  if (made) await chmod(directory, process.getuid?.() === 0 ? 0o711 : 0o700)
+}
+
+/** One level after the other: `recursive` never ends where a file system, such as /proc, answers "not found" to every mkdir. */
+async function makeFolders(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return false
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (dirname(path) !== path) await makeFolders(dirname(path))
+  }
+  await mkdir(path, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
+    // Somebody else made it meanwhile.
+    if (error.code !== 'EEXIST') throw error
+  })
+  return true
 }
 
 /**

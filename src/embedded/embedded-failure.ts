@@ -11,7 +11,7 @@ export function asFailure(error: unknown, directory: string): unknown {
   const { code, path, message } = error as NodeJS.ErrnoException
   if (error instanceof Failure || code === undefined) return error
   if (code === 'ENOSPC' || code === 'EDQUOT') return diskFull(directory, message)
-  if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'].includes(code)) return error
+  if (!['EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'].includes(code)) return error
   return new Failure('embedded_directory_unusable', {
     message: `The data directory ${directory} cannot be used: ${message}`,
     object: path ?? directory,

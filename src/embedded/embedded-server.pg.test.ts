@@ -155,6 +155,10 @@ test('what is not ours is left alone', async () => {
   expect(await failureOf(server(file).start())).toMatchObject({ code: 'embedded_directory_unusable' })
 })
 
+test.runIf(process.platform === 'linux')('a folder that can never be made is refused, not tried for ever', async () => {
+  expect((await failureOf(server('/proc/yardmaster/data').start())).code).toBe('embedded_directory_unusable')
+})
+
 test('a server that does not come up: the last lines of its log; nothing stays behind', async () => {
   const directory = await newDirectory()
   const broken = new EmbeddedServer({ directory, settings: { ...testSettings, shared_buffers: 'lots' } })
