@@ -53,6 +53,9 @@ export interface Position {
 const columns = sql`replication_id as "replicationId", control_id as "controlId", lock_number as "lockNumber",
   read_number::text as "readNumber", token, state, made`
 
+/** An administrator may have made the schema for us, because our role may not: that one is never dropped. */
+const madeByUs = 'Made by yardmaster; goes with its last object.'
+
 /** Two set-ups, or a set-up and a removal, never make or drop the table of positions at once. For the caller's transaction. */
 export async function lockPositionTable(session: Session): Promise<void> {
   await session.query(sql`select pg_advisory_xact_lock(${lockClass}, 0)`)
@@ -66,7 +69,7 @@ export async function ensurePositionTable(session: Session): Promise<void> {
   if (there.schema) await requireTrustedSchema(session)
   if (there.table) return
   try {
-    if (!there.schema) await session.script('create schema yardmaster')
+    if (!there.schema) await session.script(`create schema yardmaster; comment on schema yardmaster is '${madeByUs}'`)
     await session.script(
       readFileSync(new URL('../../control/destination/000001_position.sql', import.meta.url), 'utf8'),
     )
@@ -92,7 +95,7 @@ export async function dropUnusedPositionTable(session: Session): Promise<void> {
   const empty = await session.one<{ empty: boolean }>(sql`
     select not exists (select from pg_class c where c.relnamespace = n.oid)
       and not exists (select from pg_proc p where p.pronamespace = n.oid)
-      and pg_has_role(n.nspowner, 'USAGE') as empty
+      and pg_has_role(n.nspowner, 'USAGE') and obj_description(n.oid, 'pg_namespace') = ${madeByUs} as empty
     from pg_namespace n where n.nspname = 'yardmaster'`)
   if (empty.empty) await session.script('drop schema yardmaster')
 }

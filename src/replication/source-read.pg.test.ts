@@ -177,6 +177,16 @@ describe('read in parallel', () => {
     expect(refreshed.steps[0]?.message).toMatch(/2 parts in parallel/)
   })
 
+  test('a parent and its children, each row once', async () => {
+    await source.query('create table public.elder (id int, filler text)')
+    await source.query('create table public.younger (more int) inherits (public.elder)')
+    await large('public.elder', 1, 2500)
+    await large('public.younger', 2501, 5000)
+    const { refreshed } = await arrives('public.elder', 'select * from public.elder', { choice })
+    expect(refreshed.steps[0]?.message).toMatch(/2 parts in parallel/)
+    expect(refreshed.rows).toBe(5000)
+  })
+
   test('a condition with OR stays within each range', async () => {
     await source.query('create table public.ranged (id int primary key, filler text)')
     await large('public.ranged', 1, 9000)
