@@ -32,7 +32,9 @@ test('several locks are waited for as long as one: whoever is queued behind the 
   await withShortLocks(session, about, Date.now() + 10_000, async () => {
     tries += 1
     // Each lets go 60 ms after the one before: any single wait would be short enough.
-    if (tries === 1) holders.forEach((one, index) => setTimeout(() => void one.query('commit'), 60 * (index + 1)))
+    if (tries === 1) {
+      for (const [index, one] of holders.entries()) setTimeout(() => void one.query('commit'), 60 * (index + 1))
+    }
     await runWithinOneWait(
       session,
       tables.map(({ name }) => lock(name)),
