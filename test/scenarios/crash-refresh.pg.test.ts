@@ -119,6 +119,7 @@ describe.each(walks)('$name', (walk) => {
       const objects = await stage.objects()
       const scripts = await stage.rows('public.scripts')
 
+      const reader = await stage.watch('copies.goods')
       const died = await stage.run(['replication', 'refresh', 'copies.goods', '--force'], {
         YARDMASTER_CRASH_AT: point,
       })
@@ -128,10 +129,15 @@ describe.each(walks)('$name', (walk) => {
       expect(await stage.content('copies.goods')).toBe(shown === 'new' ? fresh : old)
       if (point === 'refresh-after-outcome') expect(await stage.runs()).toMatchObject([{ status: 'OK' }])
       else await stage.workerIsLost()
+      const sides = await stage.sides('copies.goods')
+      if (walk.replication.type === 'snapshot') expect(sides.said).toBe(sides.shown)
 
       await changeGoods(stage.source)
       await refreshNow()
-      expect(await stage.content('copies.goods')).toBe(await contentOf(stage.source, 'public.goods'))
+      const last = await contentOf(stage.source, 'public.goods')
+      expect(await stage.content('copies.goods')).toBe(last)
+      const known = [old, fresh, last]
+      expect((await reader.stop()).filter((seen) => !known.includes(seen))).toEqual([])
       expect(await stage.objects()).toEqual(objects)
       const replication = await getReplication(stage.control, 'copies.goods')
       const counted = await validateReplication(

@@ -79,6 +79,43 @@ export class Stage {
     return contentOf(this.destination, relation)
   }
 
+  /** Reads again and again, as people do; `stop` returns every content that was seen. */
+  async watch(relation: string): Promise<{ stop: () => Promise<Content[]> }> {
+    const client = await this.destination.client()
+    const reader = { query: async (text: string, values?: unknown[]) => (await client.query(text, values)).rows }
+    const seen = new Set<Content>()
+    let goesOn = true
+    const look = async () => {
+      while (goesOn) {
+        seen.add(await contentOf(reader, relation))
+        await new Promise((resolve) => setTimeout(resolve, 15))
+      }
+      await client.end()
+    }
+    const looking = look()
+    return {
+      stop: async () => {
+        goesOn = false
+        await looking
+        return [...seen]
+      },
+    }
+  }
+
+  /** Which table the view of a snapshot shows, and which one the position says. */
+  async sides(view: string): Promise<{ shown: string | undefined; said: string | undefined }> {
+    const shown = await this.destination.query(
+      `select distinct d.refobjid::regclass::text as name from pg_rewrite r join pg_depend d on d.objid = r.oid
+       where d.classid = 'pg_rewrite'::regclass and r.ev_class = to_regclass($1) and d.refobjid <> r.ev_class
+         and d.refclassid = 'pg_class'::regclass`,
+      [view],
+    )
+    const said = await this.destination.query(
+      `select schema_name || '.' || table_name || '_snap' || (state ->> 'live') as name from yardmaster.position where type = 'snapshot'`,
+    )
+    return { shown: shown[0]?.name, said: said[0]?.name ?? undefined }
+  }
+
   async rows(relation: string): Promise<number> {
     const [row] = await this.destination.query<{ rows: number }>(`select count(*)::int as rows from ${relation}`)
     return row?.rows ?? 0
@@ -219,7 +256,11 @@ export function addArguments(replication: NewReplication): string[] {
 }
 
 /** Count and hash of a relation's rows in one statement, so under one snapshot. */
-export async function contentOf(database: TestDatabase, relation: string, columns = '*'): Promise<Content> {
+export async function contentOf(
+  database: Pick<TestDatabase, 'query'>,
+  relation: string,
+  columns = '*',
+): Promise<Content> {
   const [there] = await database.query<{ there: boolean }>(`select to_regclass($1) is not null as there`, [relation])
   if (!there?.there) return 'absent'
   try {
