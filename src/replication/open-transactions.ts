@@ -11,9 +11,9 @@ export interface OpenTransaction {
 }
 
 /**
- * The transactions whose snapshot may be older than now: every one of a client that is open and, as far as our role may
- * see, holds a snapshot. `pg_locks` shows each transaction's own lock to everybody, so none is missed. Our own loading
- * sessions never read what people read, and are left out.
+ * The transactions whose snapshot may be older than now: every one of a client that is open and holds a snapshot. Both
+ * are shown to everybody: a transaction's own lock in `pg_locks`, and `backend_xmin`. Our own loading sessions never read
+ * what people read, and are left out.
  */
 export async function openTransactions(session: Session): Promise<OpenTransaction[]> {
   return session.query<OpenTransaction>(sql`
@@ -23,7 +23,7 @@ export async function openTransactions(session: Session): Promise<OpenTransactio
       and a.datid = (select oid from pg_database where datname = current_database())
       and a.usesysid is not null and l.pid <> pg_backend_pid()
       and not (a.usename = current_user and a.application_name like 'yardmaster load %')
-      and (a.backend_xmin is not null or a.state is null)
+      and a.backend_xmin is not null
     order by a.xact_start nulls last`)
 }
 
