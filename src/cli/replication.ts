@@ -11,6 +11,7 @@ import { lastRuns, lastSuccess, markLostAttempts } from '../monitoring/run-log.t
 import { displayQualified, printable } from '../postgres/identifier.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../replication/definition.ts'
 import { planRemoval } from '../replication/removal.ts'
+import { checkSource } from '../replication/setup.ts'
 import { alterReplication, getReplication, listReplications } from '../replication/store.ts'
 import { validateReplication } from '../replication/validation.ts'
 import { connectorOf, findPositionOf, refreshRun, removeReplicationRun } from '../worker/replication-run.ts'
@@ -199,8 +200,10 @@ async function set(
   destination: string,
   pairs: string[],
 ): Promise<number> {
-  return withControl(context, async (control) => {
+  return withWorkplace(context, async (place) => {
+    const { control } = place
     const replication = await getReplication(control, destination)
+    const draft = { columns: replication.columns, condition: replication.condition }
     const changes: Record<string, unknown> = {}
     for (const pair of pairs) {
       const [, name = '', text = ''] = /^([^=]+)=(.*)$/s.exec(pair) ?? []
@@ -215,6 +218,11 @@ async function set(
       const value = clears ? null : readReplicationOption(key, text, replication.type)
       const option: ReplicationOption = replicationOptions[key]
       changes[option.column ?? key] = key === 'swapWait' ? `${Number(value)} milliseconds` : value
+      if (key === 'columns') draft.columns = value as string[] | null
+      if (key === 'where') draft.condition = value as string | null
+    }
+    if ('columns' in changes || 'condition' in changes) {
+      await checkSource({ ...replication, ...draft }, connectorOf(place, replication), place.signal)
     }
     const changed = await alterReplication(control, replication, changes)
     if (context.terminal.json)

@@ -34,7 +34,7 @@ export const replicationOptions = {
   where: {
     flag: '--where <sql>',
     column: 'condition',
-    schema: z.string(),
+    schema: z.string().refine((text) => text.trim() !== '', 'it is empty; leave it out to copy all rows'),
     help: "SQL that follows the source's FROM: 'WHERE …', or ', other WHERE …'",
   },
   index: { flag: '--no-index', column: 'build_indexes', schema: yesNo, help: 'build no indexes at the destination' },

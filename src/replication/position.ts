@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
-import type { QualifiedName } from '../postgres/identifier.ts'
+import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { requireTrustedSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { inTransaction } from './link.ts'
+import { occupiedRelations } from './snapshot-sides.ts'
 
 /** First key of every session lock of ours in a destination ("YM" and two numbers); the second is the position's own. */
 const lockClass = 1_498_238_285
@@ -41,6 +42,8 @@ export interface PositionState {
 }
 
 export interface Position {
+  readonly type: Replication['type']
+  readonly destination: QualifiedName
   readonly replicationId: string
   readonly controlId: string
   readonly lockNumber: number
@@ -50,7 +53,7 @@ export interface Position {
   readonly made: readonly MadeObject[]
 }
 
-const columns = sql`replication_id as "replicationId", control_id as "controlId", lock_number as "lockNumber",
+const columns = sql`type, jsonb_build_object('schema', schema_name, 'name', table_name) as destination, replication_id as "replicationId", control_id as "controlId", lock_number as "lockNumber",
   read_number::text as "readNumber", token, state, made`
 
 /** An administrator may have made the schema for us, because our role may not: that one is never dropped. */
@@ -127,9 +130,27 @@ export async function adoptPosition(
 }
 
 async function hasPositions(session: Session): Promise<boolean> {
-  const row = await session.one<{ there: boolean }>(sql`select to_regclass('yardmaster.position') is not null as there`)
-  if (row.there) await requireTrustedSchema(session)
-  return row.there
+  const row = await session.one<{ there: boolean; may: boolean }>(sql`
+    select c.oid is not null as there,
+      coalesce(has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
+        and has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'), true) as may
+    from (select 1) as one
+    left join pg_namespace n on n.nspname = 'yardmaster'
+    left join pg_class c on c.relnamespace = n.oid and c.relname = 'position'`)
+  if (!row.there) return false
+  if (!row.may) throw positionsClosed(session)
+  await requireTrustedSchema(session)
+  return true
+}
+
+/** Another role of ours made the table of positions; several may work with it when it lets them. */
+function positionsClosed(session: Session): Failure {
+  const role = quoteIdentifier(session.parts.user)
+  return new Failure('permission_denied', {
+    message: `The role ${session.parts.user} may not use the table of positions, yardmaster.position, in ${session.object}: another role made it.`,
+    object: session.object,
+    remedy: `As its owner: GRANT USAGE ON SCHEMA yardmaster TO ${role}; GRANT SELECT, INSERT, UPDATE, DELETE ON yardmaster.position TO ${role};`,
+  })
 }
 
 /** The position of a replication; undefined when the destination knows nothing of it. */
@@ -140,20 +161,42 @@ export async function findPosition(session: Session, replicationId: string): Pro
   )
 }
 
-/** Whoever holds this destination table already, under another replication id. */
-export async function findHolder(session: Session, destination: QualifiedName): Promise<Position | undefined> {
+/** Another replication that holds one of the relations that this one needs: its destination, or a side of a snapshot. */
+export async function findHolder(
+  session: Session,
+  replication: Pick<Replication, 'id' | 'type' | 'destination'>,
+): Promise<Position | undefined> {
   if (!(await hasPositions(session))) return undefined
-  return session.first<Position>(sql`
-    select ${columns} from yardmaster.position where schema_name = ${destination.schema} and table_name = ${destination.name}`)
+  const needed = new Set(occupiedRelations(replication).map(displayQualified))
+  const positions = await session.query<Position>(
+    sql`select ${columns} from yardmaster.position where replication_id <> ${replication.id}`,
+  )
+  return positions.find((position) => occupiedRelations(position).some((one) => needed.has(displayQualified(one))))
 }
 
 /** Throws `destination_taken` when a position belongs to another control database or another replication. */
 export function refuseForeign(position: Position | undefined, replication: Replication, controlId: string): void {
   if (!position || (position.controlId === controlId && position.replicationId === replication.id)) return
+  const label = destinationLabel(replication)
+  const holder = displayQualified(position.destination)
+  if (position.controlId === controlId) {
+    throw new Failure('replication_exists', {
+      message: `${label} is, or needs, a relation of the ${position.type} replication whose destination is ${holder}; nothing was changed.`,
+      object: label,
+    })
+  }
   throw new Failure('destination_taken', {
-    message: `${destinationLabel(replication)} belongs to replication ${position.replicationId} of the control database ${position.controlId}; this is ${controlId}.`,
-    object: destinationLabel(replication),
+    message: `${label} is, or needs, a relation of ${holder}, which another control database drives (${position.controlId}; this is ${controlId}).`,
+    object: label,
+    ...(replication.status === 'setting_up' ? { remedy: freeingRemedy(position) } : {}),
   })
+}
+
+/** What frees a destination whose control database is gone for good. */
+function freeingRemedy(position: Position): string {
+  const [first, ...sides] = occupiedRelations(position).map(quoteQualified)
+  const objects = sides.length > 0 ? `DROP VIEW IF EXISTS ${first}; DROP TABLE IF EXISTS ${sides.join(', ')}; ` : ''
+  return `Remove it there. Where that control database is gone for good, free the destination by: ${objects}DELETE FROM yardmaster.position WHERE replication_id = '${position.replicationId}'; then add it here.`
 }
 
 /** Tries to take the session lock of a replication; `wait` is milliseconds, Infinity for ever. */

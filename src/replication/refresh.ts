@@ -7,6 +7,7 @@ import {
   adoptPosition,
   claimPosition,
   findHolder,
+  findPosition,
   lockDestination,
   lockHolder,
   type Position,
@@ -69,9 +70,14 @@ export async function refreshReplication(context: RefreshContext): Promise<Refre
 
 /** Whoever holds this destination and is to be replaced: only while it does nothing there. */
 async function foreignHolder(context: RefreshContext, destination: Session): Promise<Position | undefined> {
-  const holder = await findHolder(destination, context.replication.destination)
-  const ours = holder?.controlId === context.controlId && holder.replicationId === context.replication.id
-  return ours ? undefined : holder
+  const { replication } = context
+  const holder = await findHolder(destination, replication)
+  const same =
+    holder?.type === replication.type &&
+    displayQualified(holder.destination) === displayQualified(replication.destination)
+  if (same) return holder
+  const own = await findPosition(destination, replication.id)
+  return own && own.controlId !== context.controlId ? own : undefined
 }
 
 async function lock(context: RefreshContext, destination: Session, position: Position): Promise<boolean> {

@@ -22,7 +22,7 @@ import {
   refuseForeign,
   waitForRegistrations,
 } from './position.ts'
-import { otherSide, sideTable } from './snapshot-sides.ts'
+import { occupiedRelations, otherSide, sideTable } from './snapshot-sides.ts'
 import { withShortLocks } from './swap-lock.ts'
 
 /** Milliseconds that undoing waits for locks: shorter than whoever undoes has patience, so that it can say who is in the way. */
@@ -93,7 +93,7 @@ async function removeUnderLocks(
 ): Promise<void> {
   const { replication } = about
   const deadline = Date.now() + (mode === 'undo' ? undoWait : Math.max(replication.swapWait, 5000))
-  const what = { what: `Removing ${destinationLabel(replication)}`, relations: relationsOf(replication) }
+  const what = { what: `Removing ${destinationLabel(replication)}`, relations: occupiedRelations(replication) }
   try {
     const remove = () => removeObjects(destination, replication, position, mode)
     await withShortLocks(destination, what, deadline, remove, signal)
@@ -115,13 +115,6 @@ async function lockOrRefuse(
     object: destinationLabel(replication),
     retryable: true,
   })
-}
-
-function relationsOf(replication: Replication): QualifiedName[] {
-  const { destination } = replication
-  return replication.type === 'table'
-    ? [destination]
-    : [destination, sideTable(destination, 1), sideTable(destination, 2)]
 }
 
 async function removeObjects(

@@ -47,7 +47,7 @@ export async function planSetup(
   try {
     const source = await openSource(link, replication)
     const destination = await link.destination()
-    refuseForeign(await findHolder(destination, replication.destination), replication, controlId)
+    refuseForeign(await findHolder(destination, replication), replication, controlId)
     const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
     const table = await findRelation(destination, replication.destination)
     if (table) {
@@ -65,6 +65,22 @@ export async function planSetup(
       bytes: leaves.reduce((sum, leaf) => sum + leaf.bytes, 0),
       rows: leaves.reduce((sum, leaf) => sum + Math.max(0, leaf.rows), 0),
     }
+  } catch (error) {
+    throw link.failure(error)
+  } finally {
+    await link.close()
+  }
+}
+
+/** Refuses a filter or condition that the source does not understand. Changes nothing. */
+export async function checkSource(
+  definition: Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'destination' | 'buildIndexes'>,
+  connector: Connector,
+  signal: AbortSignal,
+): Promise<void> {
+  const link = new Link(connector, displayQualified(definition.destination), signal)
+  try {
+    await openSource(link, definition)
   } catch (error) {
     throw link.failure(error)
   } finally {
@@ -122,13 +138,13 @@ export async function registerDestination(
 ): Promise<Position> {
   const known = await findPosition(destination, replication.id)
   if (!known) {
-    refuseForeign(await findHolder(destination, replication.destination), replication, controlId)
     const table = await findRelation(destination, replication.destination)
     const existed = table !== undefined && replication.type === 'table'
     const made = replication.status === 'setting_up' ? await objectsToMake(destination, replication, existed) : []
     await inTransaction(destination, 'begin', async () => {
       await lockPositionTable(destination)
       await ensurePositionTable(destination)
+      refuseForeign(await findHolder(destination, replication), replication, controlId)
       for (const object of made) {
         if (object.kind === 'schema')
           await destination.query(sql`create schema if not exists ${identifier(object.name)}`)

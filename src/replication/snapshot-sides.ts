@@ -1,12 +1,19 @@
 import type { Relation } from '../postgres/catalog.ts'
 import { derivedName, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import type { PlannedColumn } from './column-plan.ts'
+import type { Replication } from './definition.ts'
 
 export type Side = 1 | 2
 
 /** The table behind a snapshot's view: `<name>_snap1` or `<name>_snap2`, shortened with a hash past 63 bytes. */
 export function sideTable(destination: QualifiedName, side: Side): QualifiedName {
   return { schema: destination.schema, name: derivedName(destination.name, `_snap${side}`) }
+}
+
+/** All relations of a replication in its destination: what no other replication may use. */
+export function occupiedRelations(replication: Pick<Replication, 'type' | 'destination'>): QualifiedName[] {
+  const { type, destination } = replication
+  return type === 'snapshot' ? [destination, sideTable(destination, 1), sideTable(destination, 2)] : [destination]
 }
 
 export function otherSide(side: Side | undefined): Side {

@@ -1,8 +1,10 @@
+import { getRelation } from '../postgres/catalog.ts'
 import { displayQualified } from '../postgres/identifier.ts'
 import { relation, sql } from '../postgres/sql.ts'
-import { fromClause, parseCondition } from './condition.ts'
-import { type Replication, sourceLabel } from './definition.ts'
+import { fromClause } from './condition.ts'
+import type { Replication } from './definition.ts'
 import { type Connector, Link } from './link.ts'
+import { openSource } from './source-read.ts'
 
 export interface Validation {
   readonly match: boolean
@@ -22,8 +24,9 @@ export async function validateReplication(
 ): Promise<Validation> {
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
-    const [source, destination] = await Promise.all([link.source(), link.destination()])
-    const condition = parseCondition(replication.condition, sourceLabel(replication))
+    const { session: source, condition } = await openSource(link, replication)
+    const destination = await link.destination()
+    await getRelation(destination, replication.destination)
     const [theirs, ours] = await Promise.all([
       source.one<{ count: string }>(
         sql`select count(*) as count ${fromClause(relation(replication.source), condition)}`,

@@ -48,7 +48,7 @@ export async function refreshSnapshot(
 }
 
 function skipped(context: RefreshContext): RefreshResult {
-  const message = `${destinationLabel(context.replication)}: skipped, the source shows no change.`
+  const message = `${destinationLabel(context.replication)}: skipped, the source shows no change older than 60 s.`
   return { level: 'OK', reason: 'skipped', tookEffect: true, message, rows: 0, bytes: 0 }
 }
 
