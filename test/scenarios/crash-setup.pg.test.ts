@@ -56,7 +56,6 @@ const walks: Walk[] = [
     size: 'large',
     replication: wanted('snapshot'),
     points: {
-      ...load,
       'load-after-idle-emptied': 'as before',
       'load-after-first-commit': 'as before',
       'load-after-index': 'as before',
