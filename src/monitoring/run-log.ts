@@ -121,10 +121,6 @@ export class RunLog {
     }
   }
 
-  note(message: string): void {
-    this.step('note').done(message)
-  }
-
   /** Ends the run. Waits for a control database that is away, at most a minute. False when another attempt replaced this one. */
   async finish(outcome: Outcome): Promise<boolean> {
     if (this.#open) this.#end(this.#open.ordinal, outcome.level, outcome.level === 'OK' ? undefined : outcome.message)

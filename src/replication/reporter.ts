@@ -12,8 +12,6 @@ export interface StepReport {
 export interface Reporter {
   /** Opens a step; the one before must have ended. A step that is still open when the run fails ends with its error. */
   step(action: string): StepReport
-  /** A sentence for people that belongs to no step. */
-  note(message: string): void
 }
 
 /** What a refresh came to. */

@@ -138,12 +138,14 @@ export async function registerDestination(
 ): Promise<Position> {
   const known = await findPosition(destination, replication.id)
   if (!known) {
+    refuseForeign(await findHolder(destination, replication), replication, controlId)
     const table = await findRelation(destination, replication.destination)
     const existed = table !== undefined && replication.type === 'table'
     const made = replication.status === 'setting_up' ? await objectsToMake(destination, replication, existed) : []
     await inTransaction(destination, 'begin', async () => {
       await lockPositionTable(destination)
       await ensurePositionTable(destination)
+      // Again, now that nobody else registers meanwhile.
       refuseForeign(await findHolder(destination, replication), replication, controlId)
       for (const object of made) {
         if (object.kind === 'schema')

@@ -44,7 +44,7 @@ export async function openSource(link: Link, definition: SourceDefinition): Prom
   await session.script('begin transaction isolation level read committed read only')
   await proveReadable(session, first, condition, definition)
   // Planning the condition may have run a function of the source's, which may have set a path of its own.
-  await session.script("set local search_path = ''")
+  await session.query(sql`select pg_catalog.set_config('search_path', '', true)`)
   const found = (await findRelation(session, definition.source)) ?? first
   const columns = selectColumns(found, definition.columns, object)
   const read: SourceRead = {

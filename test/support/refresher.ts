@@ -108,7 +108,6 @@ export class Refresher {
             },
           }
         },
-        note: (message) => void steps.push({ action: 'note', message, level: 'OK' }),
       },
       signal: choice.signal ?? new AbortController().signal,
       streams: choice.streams ?? 1,
