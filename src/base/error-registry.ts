@@ -172,7 +172,7 @@ const entries = {
   destination_taken: {
     meaning: 'The destination table belongs to a replication of another control database.',
     remedy:
-      'Remove it there; or, when that control database is gone for good: yardmaster replication resync DEST --take-over.',
+      'Remove it there. Where that control database is gone for good: `replication resync DEST --take-over` if this one has the replication; else run the statements that the message prints, and add it here.',
   },
   destination_exists: {
     meaning: 'Something stands at the destination already that this type of replication does not adopt.',
