@@ -172,6 +172,30 @@ function columnDefinition(column: PlannedColumn, withNotNull = true): string {
   return `${quoteIdentifier(column.name)} ${column.type}${collation}${withNotNull && column.notNull ? ' NOT NULL' : ''}`
 }
 
+/** A table of these columns as the catalog will have it when it is made. */
+export function plannedTable(name: QualifiedName, columns: readonly PlannedColumn[]): Relation {
+  return {
+    ...name,
+    oid: 0,
+    kind: 'table',
+    persistence: 'p',
+    comment: null,
+    leaves: [],
+    columns: columns.map((column, index) => ({
+      name: column.name,
+      number: index + 1,
+      typeOid: column.typeOid,
+      typmod: column.source.typmod,
+      type: column.type,
+      notNull: column.notNull,
+      collation: column.collation,
+      generated: false,
+      comment: null,
+      readable: true,
+    })),
+  }
+}
+
 /** The statements that make a table of these columns, comments included. */
 export function createTableStatements(table: QualifiedName, columns: readonly PlannedColumn[]): string[] {
   return [

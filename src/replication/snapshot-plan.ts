@@ -2,7 +2,7 @@ import { Failure } from '../base/failure.ts'
 import { findRelation, type Relation } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName } from '../postgres/identifier.ts'
-import { hasSameShape, matchColumns, type PlannedColumn, planColumns } from './column-plan.ts'
+import { hasSameShape, matchColumns, type PlannedColumn, planColumns, plannedTable } from './column-plan.ts'
 import { destinationLabel, sourceLabel } from './definition.ts'
 import { refuseBlockedChange } from './dependents.ts'
 import { type PlannedIndex, planIndexes } from './destination-indexes.ts'
@@ -53,7 +53,7 @@ export async function planSnapshot(
     position.state.live && (await findRelation(destination, sideTable(replication.destination, position.state.live)))
   const view = await findView(context, destination, position, columns)
   const rebuild = idleRelation?.persistence !== 'p' || !hasSameShape(idleRelation, columns)
-  const shape = idleRelation && !rebuild ? idleRelation : newShape(idle, columns, source)
+  const shape = idleRelation && !rebuild ? idleRelation : plannedTable(idle, columns)
   const withData = replication.loadData || replication.status !== 'setting_up'
   return {
     side,
@@ -105,22 +105,6 @@ async function chooseChunks(
   if (!chunks) return undefined
   const open = await openTransactions(destination)
   return open.some((one) => one.age === null || one.age > longTransaction) ? undefined : chunks
-}
-
-function newShape(table: QualifiedName, columns: readonly PlannedColumn[], source: SourceRead): Relation {
-  const asTable = columns.map((column, index) => ({
-    name: column.name,
-    number: index + 1,
-    typeOid: column.typeOid,
-    typmod: column.source.typmod,
-    type: column.type,
-    notNull: column.notNull,
-    collation: column.collation,
-    generated: false,
-    comment: null,
-    readable: true,
-  }))
-  return { ...source.relation, ...table, columns: asTable }
 }
 
 export function describePlan(plan: SnapshotPlan, source: SourceRead): string {

@@ -4,7 +4,7 @@ import { findRelation, type Relation } from '../../postgres/catalog.ts'
 import type { Session } from '../../postgres/connect.ts'
 import { displayQualified, type QualifiedName } from '../../postgres/identifier.ts'
 import { join, relation, sql, trusted } from '../../postgres/sql.ts'
-import { createTableStatements, matchColumns, type PlannedColumn, planColumns } from '../column-plan.ts'
+import { createTableStatements, matchColumns, type PlannedColumn, planColumns, plannedTable } from '../column-plan.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../definition.ts'
 import { runStatements } from '../dependents.ts'
 import {
@@ -106,7 +106,7 @@ async function planTable(
       object: label,
     })
   }
-  const shape = table ?? newShape(replication, columns)
+  const shape = table ?? plannedTable(replication.destination, columns)
   return {
     table,
     columns,
@@ -119,29 +119,6 @@ async function planTable(
       : [],
     emptiedToo: table ? await tablesEmptiedToo(destination, table, replication) : [],
     freeze: table?.kind !== 'partitioned',
-  }
-}
-
-function newShape(replication: Replication, columns: readonly PlannedColumn[]): Relation {
-  return {
-    ...replication.destination,
-    oid: 0,
-    kind: 'table',
-    persistence: 'p',
-    comment: null,
-    leaves: [],
-    columns: columns.map((column, index) => ({
-      name: column.name,
-      number: index + 1,
-      typeOid: column.typeOid,
-      typmod: column.source.typmod,
-      type: column.type,
-      notNull: column.notNull,
-      collation: column.collation,
-      generated: false,
-      comment: null,
-      readable: true,
-    })),
   }
 }
 
