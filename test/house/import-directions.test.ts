@@ -11,11 +11,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   embedded: ['base', 'postgres'],
   control: ['base', 'config', 'postgres'],
   replication: ['base', 'config', 'postgres', 'control'],
+  jobs: ['base', 'config', 'postgres', 'control'],
   monitoring: ['base', 'config', 'postgres', 'control'],
-  worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'monitoring'],
-  http: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'monitoring', 'worker'],
-  demo: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'monitoring', 'worker', 'http'],
-  cli: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'monitoring', 'worker', 'http', 'demo'],
+  worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring'],
+  http: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker'],
+  demo: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker', 'http'],
+  cli: [
+    ...['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker', 'http'],
+    'demo',
+  ],
 }
 
 const modules = programModules()
