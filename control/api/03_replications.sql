@@ -5,16 +5,22 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     d.name AS destination_database, r.destination_schema, r.destination_name,
     yardmaster.display_name(r.destination_schema) || '.' || yardmaster.display_name(r.destination_name) AS destination_table,
     r.columns, r.condition, r.build_indexes, r.load_data, r.post_script, r.sequences, r.truncate_cascade, r.swap_wait,
-    j.site, j.status, j.version, j.created_at, j.created_by,
+    r.control_column, r.control_by, r.boundary, r.key, r.row_limit, r.control_timezone, r.dst_window,
+    j.schedule_interval, j.cron, j.timezone, j.lag_target,
+    j.site, j.status, j.paused_at, j.paused_by, j.pause_note, j.version, j.created_at, j.created_by,
+    j.next_start, j.period, r.position, r.as_of,
+    -- Late is what is older than this.
+    coalesce(j.lag_target, greatest(2 * j.period, interval '5 minutes')) AS late_after,
     s.id AS source_database_id, d.id AS destination_database_id
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
   JOIN yardmaster.managed_database s ON s.id = r.source_database
   JOIN yardmaster.managed_database d ON d.id = r.destination_database;
 
+-- What the audit keeps: the definition, not what runs make of it.
 CREATE OR REPLACE FUNCTION yardmaster.replication_snapshot(job_id integer)
 RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT to_jsonb(v) - 'source_database_id' - 'destination_database_id' FROM yardmaster.replications v WHERE v.job_id = $1
+  SELECT to_jsonb(v) - '{source_database_id, destination_database_id, next_start, period, position, as_of, late_after}'::text[] FROM yardmaster.replications v WHERE v.job_id = $1
 $$;
 
 CREATE OR REPLACE FUNCTION yardmaster.database_id_of(name text)
@@ -47,85 +53,183 @@ BEGIN
 END
 $$;
 
--- Registers a replication as `setting_up`; the program then makes its objects and pulls the data.
+-- Registers a replication as `setting_up`; the program then makes its objects and pulls the data. Options as in
+-- alter_replication, and those that can only be given here: load_data, control_column, control_by, key.
 CREATE OR REPLACE FUNCTION yardmaster.add_replication(
   type text,
   source_database text, source_schema text, source_name text,
   destination_database text, destination_schema text, destination_name text,
-  columns text[] DEFAULT NULL, condition text DEFAULT NULL,
-  build_indexes boolean DEFAULT true, load_data boolean DEFAULT true,
-  post_script text[] DEFAULT '{}', sequences text[] DEFAULT '{}',
-  truncate_cascade boolean DEFAULT false, swap_wait interval DEFAULT interval '1 minute',
-  site text DEFAULT NULL)
+  options jsonb DEFAULT '{}')
 RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   new_id integer;
   after jsonb;
 BEGIN
-  IF type IS NULL OR type NOT IN ('snapshot', 'table') THEN
-    RAISE EXCEPTION 'The types of replication are snapshot and table; % is none.', quote_nullable(type) USING ERRCODE = 'YM003';
+  IF type IS NULL OR type NOT IN ('snapshot', 'table', 'inserter', 'updater') THEN
+    RAISE EXCEPTION 'The types of replication are snapshot, table, inserter and updater; % is none.', quote_nullable(type)
+      USING ERRCODE = 'YM003';
   END IF;
   PERFORM yardmaster.require_name('source_schema', source_schema), yardmaster.require_name('source_name', source_name),
     yardmaster.require_name('destination_schema', destination_schema), yardmaster.require_name('destination_name', destination_name);
   -- Until this transaction ends, nobody removes them.
   PERFORM 1 FROM yardmaster.managed_database d WHERE d.name IN (source_database, destination_database) ORDER BY d.id FOR KEY SHARE;
-  PERFORM yardmaster.require_options(jsonb_build_object('columns', columns, 'condition', condition, 'build_indexes', build_indexes,
-    'load_data', load_data, 'post_script', post_script, 'sequences', sequences, 'truncate_cascade', truncate_cascade,
-    'swap_wait', swap_wait::text, 'site', site));
-  INSERT INTO yardmaster.job (kind, site, status, created_by)
-  VALUES ('replication', site, 'setting_up', coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user))
+  PERFORM yardmaster.require_options(type, options, true);
+  INSERT INTO yardmaster.job (kind, status, created_by)
+  VALUES ('replication', 'setting_up', coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user))
   RETURNING id INTO new_id;
   INSERT INTO yardmaster.replication (job_id, type, source_database, source_schema, source_name,
-    destination_database, destination_schema, destination_name, columns, condition, build_indexes, load_data,
-    post_script, sequences, truncate_cascade, swap_wait)
+    destination_database, destination_schema, destination_name, build_indexes, load_data,
+    post_script, sequences, truncate_cascade, swap_wait, control_column, control_by, boundary, key)
   VALUES (new_id, type, yardmaster.database_id_of(source_database), source_schema, source_name,
-    yardmaster.database_id_of(destination_database), destination_schema, destination_name, columns, condition,
-    build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
+    yardmaster.database_id_of(destination_database), destination_schema, destination_name, true,
+    coalesce((options ->> 'load_data')::boolean, true), '{}', '{}', false, interval '1 minute',
+    options ->> 'control_column', options ->> 'control_by',
+    CASE options ->> 'control_by' WHEN 'time' THEN '10 minutes' WHEN 'serial' THEN '10' END, yardmaster.text_array(options -> 'key'))
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'Another replication has the destination %:%.% already.', destination_database,
       yardmaster.display_name(destination_schema), yardmaster.display_name(destination_name) USING ERRCODE = 'unique_violation';
   END IF;
+  PERFORM yardmaster.apply_replication_options(new_id, options);
   after := yardmaster.replication_snapshot(new_id);
   PERFORM yardmaster.record_change('create', 'replication', yardmaster.replication_label(after), NULL, after);
   RETURN new_id;
 END
 $$;
 
--- Refuses a value that is not of its option's type. NULL is a value where it means "all" or "none".
-CREATE OR REPLACE FUNCTION yardmaster.require_options(options jsonb)
-RETURNS void LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+-- What an option must be, in words; NULL for what is no option.
+CREATE OR REPLACE FUNCTION yardmaster.option_kind(name text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE
+    WHEN name IN ('columns', 'post_script', 'sequences', 'key') THEN 'a list of texts'
+    WHEN name IN ('build_indexes', 'load_data', 'truncate_cascade') THEN 'true or false'
+    WHEN name = 'swap_wait' THEN 'an interval that is not negative'
+    WHEN name IN ('schedule_interval', 'lag_target') THEN 'an interval above 0'
+    WHEN name = 'row_limit' THEN 'a whole number above 0'
+    WHEN name IN ('timezone', 'control_timezone') THEN 'a time zone'
+    WHEN name = 'control_by' THEN 'time or serial'
+    WHEN name = 'dst_window' THEN 'off or two times such as 00:30-02:30'
+    WHEN name IN ('condition', 'site', 'control_column', 'boundary', 'cron') THEN 'a text' END
+$$;
+
+-- Whether a value is what its option wants.
+CREATE OR REPLACE FUNCTION yardmaster.option_fits(kind text, value jsonb)
+RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  content text := value #>> '{}';
+BEGIN
+  RETURN CASE kind
+    WHEN 'a list of texts' THEN jsonb_typeof(value) = 'array' AND NOT jsonb_path_exists(value, 'strict $[*] ? (@.type() != "string")')
+    WHEN 'true or false' THEN jsonb_typeof(value) = 'boolean'
+    WHEN 'a whole number above 0' THEN jsonb_typeof(value) = 'number' AND content ~ '^[1-9][0-9]{0,17}$'
+    WHEN 'an interval that is not negative' THEN jsonb_typeof(value) = 'string' AND content::interval >= interval '0' AND isfinite(content::interval)
+    WHEN 'an interval above 0' THEN jsonb_typeof(value) = 'string' AND content::interval > interval '0' AND isfinite(content::interval)
+    WHEN 'a time zone' THEN jsonb_typeof(value) = 'string' AND content ~ '^[A-Za-z]' AND now() AT TIME ZONE content IS NOT NULL
+    WHEN 'time or serial' THEN content IN ('time', 'serial')
+    WHEN 'off or two times such as 00:30-02:30' THEN content = 'off' OR content ~ '^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$'
+    ELSE jsonb_typeof(value) = 'string' END;
+EXCEPTION WHEN data_exception THEN
+  RETURN false;
+END
+$$;
+
+-- Refuses options that there are none of, that mean nothing for the type, and values that are not of their option's kind.
+-- NULL is a value where it means "all" or "none".
+CREATE OR REPLACE FUNCTION yardmaster.require_options(type text, options jsonb, adding boolean)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   option record;
-  fits boolean;
+  control_by text := options ->> 'control_by';
 BEGIN
-  FOR option IN
-    SELECT o.key, o.value, jsonb_typeof(o.value) AS type, o.value #>> '{}' AS text,
-      CASE WHEN o.key IN ('columns', 'post_script', 'sequences') THEN 'a list of texts'
-        WHEN o.key IN ('build_indexes', 'load_data', 'truncate_cascade') THEN 'true or false'
-        WHEN o.key = 'swap_wait' THEN 'an interval that is not negative' ELSE 'a text' END AS wanted
-    FROM jsonb_each(options) AS o
-  LOOP
-    CONTINUE WHEN option.type = 'null' AND option.key IN ('columns', 'condition', 'site');
-    fits := CASE option.wanted
-      WHEN 'a list of texts' THEN option.type = 'array' AND NOT jsonb_path_exists(option.value, 'strict $[*] ? (@.type() != "string")')
-      WHEN 'true or false' THEN option.type = 'boolean'
-      ELSE option.type = 'string' END;
-    IF fits AND option.key = 'swap_wait' THEN
-      BEGIN
-        fits := option.text::interval >= interval '0' AND isfinite(option.text::interval);
-      EXCEPTION WHEN data_exception THEN
-        fits := false;
-      END;
+  IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
+    RAISE EXCEPTION 'The options of a replication are a JSON object.' USING ERRCODE = 'YM003',
+      HINT = 'For example: select yardmaster.alter_replication(1000, ''{"columns": ["id", "total"]}'')';
+  END IF;
+  FOR option IN SELECT o.key, o.value, yardmaster.option_kind(o.key) AS kind FROM jsonb_each(options) AS o LOOP
+    IF option.kind IS NULL OR (NOT adding AND option.key IN ('load_data', 'control_column', 'control_by', 'key')) THEN
+      RAISE EXCEPTION 'A replication has no %option %.', CASE WHEN adding THEN '' ELSE 'changeable ' END, option.key
+        USING ERRCODE = 'YM003', HINT = 'They are columns, condition, build_indexes, post_script, sequences, truncate_cascade, swap_wait, '
+          'site, boundary, row_limit, control_timezone, dst_window, schedule_interval, cron, timezone and lag_target.';
     END IF;
-    IF NOT fits THEN
-      RAISE EXCEPTION 'The option % must be %, not %.', option.key, option.wanted, option.value USING ERRCODE = 'YM003';
+    CONTINUE WHEN option.value = 'null' AND option.key IN ('columns', 'condition', 'site', 'key', 'row_limit', 'control_timezone',
+      'dst_window', 'schedule_interval', 'cron', 'lag_target', 'control_column', 'control_by');
+    IF yardmaster.option_fits(option.kind, option.value) IS NOT TRUE THEN
+      RAISE EXCEPTION 'The option % must be %, not %.', option.key, option.kind, option.value USING ERRCODE = 'YM003';
     END IF;
-    IF option.key = 'columns' AND option.value = '[]' THEN
-      RAISE EXCEPTION 'The option columns names no column.' USING ERRCODE = 'YM003', HINT = 'NULL means all columns.';
+    IF option.key IN ('columns', 'key') AND option.value = '[]' THEN
+      RAISE EXCEPTION 'The option % names no column.', option.key USING ERRCODE = 'YM003', HINT = 'NULL means all columns.';
+    END IF;
+    IF type NOT IN ('inserter', 'updater')
+      AND option.key IN ('control_column', 'control_by', 'boundary', 'key', 'row_limit', 'control_timezone', 'dst_window') THEN
+      RAISE EXCEPTION 'The option % has no meaning for the type %.', option.key, type USING ERRCODE = 'YM003';
     END IF;
   END LOOP;
+  IF adding AND type IN ('inserter', 'updater') AND (control_by IS NULL OR options ->> 'control_column' IS NULL) THEN
+    RAISE EXCEPTION 'The type % needs control_column and control_by: the column by which new rows are told, and time or serial.', type
+      USING ERRCODE = 'YM003';
+  END IF;
+END
+$$;
+
+-- Writes checked options; a key that is absent stays as it is.
+CREATE OR REPLACE FUNCTION yardmaster.apply_replication_options(job_id integer, options jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  found_by text;
+BEGIN
+  SELECT r.control_by INTO found_by FROM yardmaster.replication r WHERE r.job_id = apply_replication_options.job_id;
+  IF options ? 'boundary' AND options ->> 'boundary' <> 'auto' AND NOT CASE found_by
+      WHEN 'serial' THEN options ->> 'boundary' ~ '^[0-9]{1,18}$'
+      ELSE coalesce(yardmaster.option_fits('an interval that is not negative', options -> 'boundary'), false) END THEN
+    RAISE EXCEPTION 'The option boundary must be auto or %, not %.',
+      CASE found_by WHEN 'serial' THEN 'a whole number' ELSE 'an interval' END, options -> 'boundary' USING ERRCODE = 'YM003';
+  END IF;
+  UPDATE yardmaster.replication r SET
+    columns = CASE WHEN options ? 'columns' THEN yardmaster.text_array(options -> 'columns') ELSE r.columns END,
+    condition = CASE WHEN options ? 'condition' THEN options ->> 'condition' ELSE r.condition END,
+    build_indexes = coalesce((options ->> 'build_indexes')::boolean, r.build_indexes),
+    post_script = coalesce(yardmaster.text_array(options -> 'post_script'), r.post_script),
+    sequences = coalesce(yardmaster.text_array(options -> 'sequences'), r.sequences),
+    truncate_cascade = coalesce((options ->> 'truncate_cascade')::boolean, r.truncate_cascade),
+    swap_wait = coalesce((options ->> 'swap_wait')::interval, r.swap_wait),
+    boundary = coalesce(options ->> 'boundary', r.boundary),
+    row_limit = CASE WHEN options ? 'row_limit' THEN (options ->> 'row_limit')::bigint ELSE r.row_limit END,
+    control_timezone = CASE WHEN options ? 'control_timezone' THEN options ->> 'control_timezone' ELSE r.control_timezone END,
+    dst_window = CASE WHEN options ? 'dst_window' THEN options ->> 'dst_window' ELSE r.dst_window END
+  WHERE r.job_id = apply_replication_options.job_id;
+  UPDATE yardmaster.job j SET
+    site = CASE WHEN options ? 'site' THEN options ->> 'site' ELSE j.site END,
+    lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END,
+    version = j.version + 1
+  WHERE j.id = apply_replication_options.job_id;
+  IF options ?| '{schedule_interval, cron, timezone}' THEN
+    PERFORM yardmaster.set_schedule(apply_replication_options.job_id,
+      options -> 'schedule_interval', options -> 'cron', options ->> 'timezone');
+  END IF;
+END
+$$;
+
+-- Gives a job another schedule: JSON null takes one away, NULL leaves it; an interval replaces a cron expression and the other
+-- way round. Its slots count from now; the next start is decided anew.
+CREATE OR REPLACE FUNCTION yardmaster.set_schedule(job_id integer, schedule_interval jsonb, cron jsonb, timezone text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  new_interval interval := (set_schedule.schedule_interval #>> '{}')::interval;
+  new_cron text := set_schedule.cron #>> '{}';
+BEGIN
+  IF new_interval IS NOT NULL AND new_cron IS NOT NULL THEN
+    RAISE EXCEPTION 'A schedule is an interval or a cron expression, not both.' USING ERRCODE = 'YM003';
+  END IF;
+  UPDATE yardmaster.job j SET
+    schedule_interval = CASE WHEN set_schedule.schedule_interval IS NOT NULL OR new_cron IS NOT NULL THEN new_interval ELSE j.schedule_interval END,
+    cron = CASE WHEN set_schedule.cron IS NOT NULL OR new_interval IS NOT NULL THEN new_cron ELSE j.cron END,
+    timezone = coalesce(set_schedule.timezone, j.timezone),
+    schedule_origin = clock_timestamp(), next_start = NULL, period = NULL
+  WHERE j.id = set_schedule.job_id;
+  PERFORM yardmaster.wake_workers();
 END
 $$;
 
@@ -135,37 +239,14 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 #variable_conflict use_column
 DECLARE
   before jsonb;
-  unknown text;
 BEGIN
-  IF changes IS NULL OR jsonb_typeof(changes) <> 'object' THEN
-    RAISE EXCEPTION 'The changes of a replication are a JSON object of options.' USING ERRCODE = 'YM003',
-      HINT = 'For example: select yardmaster.alter_replication(1000, ''{"columns": ["id", "total"]}'')';
-  END IF;
   PERFORM 1 FROM yardmaster.job j WHERE j.id = alter_replication.job_id AND j.deleted_at IS NULL FOR UPDATE;
   before := yardmaster.replication_snapshot(alter_replication.job_id);
   IF before IS NULL THEN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(alter_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
-  SELECT string_agg(key, ', ') INTO unknown FROM jsonb_object_keys(changes) AS key
-  WHERE key NOT IN ('columns', 'condition', 'build_indexes', 'post_script', 'sequences', 'truncate_cascade', 'swap_wait', 'site');
-  IF unknown IS NOT NULL THEN
-    RAISE EXCEPTION 'A replication has no changeable option %.', unknown USING ERRCODE = 'YM003',
-      HINT = 'They are columns, condition, build_indexes, post_script, sequences, truncate_cascade, swap_wait and site.';
-  END IF;
-  PERFORM yardmaster.require_options(changes);
-  UPDATE yardmaster.replication r SET
-    columns = CASE WHEN changes ? 'columns' THEN yardmaster.text_array(changes -> 'columns') ELSE r.columns END,
-    condition = CASE WHEN changes ? 'condition' THEN changes ->> 'condition' ELSE r.condition END,
-    build_indexes = coalesce((changes ->> 'build_indexes')::boolean, r.build_indexes),
-    post_script = coalesce(yardmaster.text_array(changes -> 'post_script'), r.post_script),
-    sequences = coalesce(yardmaster.text_array(changes -> 'sequences'), r.sequences),
-    truncate_cascade = coalesce((changes ->> 'truncate_cascade')::boolean, r.truncate_cascade),
-    swap_wait = coalesce((changes ->> 'swap_wait')::interval, r.swap_wait)
-  WHERE r.job_id = alter_replication.job_id;
-  UPDATE yardmaster.job j SET
-    site = CASE WHEN changes ? 'site' THEN changes ->> 'site' ELSE j.site END,
-    version = j.version + 1
-  WHERE j.id = alter_replication.job_id;
+  PERFORM yardmaster.require_options(before ->> 'type', changes, false);
+  PERFORM yardmaster.apply_replication_options(alter_replication.job_id, changes);
   PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
     yardmaster.replication_snapshot(alter_replication.job_id));
 END
@@ -178,15 +259,16 @@ RETURNS text[] LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $
     coalesce((SELECT array_agg(element ORDER BY n) FROM jsonb_array_elements_text(list) WITH ORDINALITY AS e(element, n)), '{}') END
 $$;
 
--- The journal of set-up and removal: setting_up → active → removing; broken needs a person. Nothing for a removed one.
+-- The journal of set-up and removal: setting_up → active → removing; paused and resumed by people; broken needs a person.
+-- Nothing for a removed one.
 CREATE OR REPLACE FUNCTION yardmaster.set_replication_status(job_id integer, status text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   before jsonb;
 BEGIN
-  IF set_replication_status.status IS NULL OR set_replication_status.status NOT IN ('setting_up', 'active', 'broken', 'removing') THEN
-    RAISE EXCEPTION 'A replication is setting_up, active, broken or removing, never %.', quote_nullable(set_replication_status.status)
+  IF set_replication_status.status IS NULL OR set_replication_status.status NOT IN ('setting_up', 'active', 'paused', 'broken', 'removing') THEN
+    RAISE EXCEPTION 'A replication is setting_up, active, paused, broken or removing, never %.', quote_nullable(set_replication_status.status)
       USING ERRCODE = 'YM003';
   END IF;
   PERFORM 1 FROM yardmaster.job j WHERE j.id = set_replication_status.job_id FOR UPDATE;
@@ -194,7 +276,7 @@ BEGIN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(set_replication_status.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
   before := yardmaster.replication_snapshot(set_replication_status.job_id);
-  UPDATE yardmaster.job j SET status = set_replication_status.status, version = j.version + 1
+  UPDATE yardmaster.job j SET status = set_replication_status.status, next_start = NULL, version = j.version + 1
   WHERE j.id = set_replication_status.job_id AND j.deleted_at IS NULL AND j.status <> set_replication_status.status;
   IF FOUND THEN
     PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
@@ -217,8 +299,61 @@ BEGIN
   before := yardmaster.replication_snapshot(remove_replication.job_id);
   DELETE FROM yardmaster.replication r WHERE r.job_id = remove_replication.job_id;
   IF FOUND THEN
-    UPDATE yardmaster.job j SET deleted_at = now(), version = j.version + 1 WHERE j.id = remove_replication.job_id;
+    UPDATE yardmaster.job j SET deleted_at = now(), status = 'removing', next_start = NULL, version = j.version + 1
+    WHERE j.id = remove_replication.job_id;
+    UPDATE yardmaster.run r SET status = 'CRITICAL', reason = 'cancelled', finished_at = clock_timestamp(),
+      message = 'The replication was removed before this began.'
+    WHERE r.job_id = remove_replication.job_id AND r.status = 'WAITING';
     PERFORM yardmaster.record_change('delete', 'replication', yardmaster.replication_label(before), before, NULL);
+  END IF;
+END
+$$;
+
+-- No run of it starts by itself until it is resumed; what runs goes on. The note says why.
+CREATE OR REPLACE FUNCTION yardmaster.pause_replication(job_id integer, note text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  before jsonb;
+BEGIN
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = pause_replication.job_id FOR UPDATE;
+  before := yardmaster.replication_snapshot(pause_replication.job_id);
+  IF before IS NULL THEN
+    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(pause_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
+  END IF;
+  IF before ->> 'status' NOT IN ('active', 'paused') THEN
+    RAISE EXCEPTION 'A replication that is % cannot be paused.', before ->> 'status' USING ERRCODE = 'YM002';
+  END IF;
+  UPDATE yardmaster.job j SET status = 'paused', pause_note = note, paused_at = coalesce(j.paused_at, clock_timestamp()),
+    paused_by = coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user), next_start = NULL, version = j.version + 1
+  WHERE j.id = pause_replication.job_id;
+  PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
+    yardmaster.replication_snapshot(pause_replication.job_id));
+END
+$$;
+
+-- Goes on: a slot that was missed meanwhile is made up for once, at once.
+CREATE OR REPLACE FUNCTION yardmaster.resume_replication(job_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  before jsonb;
+BEGIN
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = resume_replication.job_id FOR UPDATE;
+  before := yardmaster.replication_snapshot(resume_replication.job_id);
+  IF before IS NULL THEN
+    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(resume_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
+  END IF;
+  IF before ->> 'status' NOT IN ('active', 'paused') THEN
+    RAISE EXCEPTION 'A replication that is % cannot be resumed.', before ->> 'status' USING ERRCODE = 'YM002';
+  END IF;
+  UPDATE yardmaster.job j SET status = 'active', pause_note = NULL, paused_at = NULL, paused_by = NULL, failures = 0,
+    version = j.version + 1
+  WHERE j.id = resume_replication.job_id AND j.status = 'paused';
+  IF FOUND THEN
+    PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
+      yardmaster.replication_snapshot(resume_replication.job_id));
+    PERFORM yardmaster.wake_workers();
   END IF;
 END
 $$;

@@ -3,7 +3,6 @@ import { formatBytes, formatCount } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import { nearest } from '../base/nearest.ts'
 import {
-  defaultSwapWait,
   type ReplicationOption,
   type ReplicationOptionKey,
   readReplicationOption,
@@ -11,20 +10,25 @@ import {
 } from '../config/replication-options.ts'
 import { getDatabase } from '../control/databases.ts'
 import { displayQualified, parseQualifiedName, printable } from '../postgres/identifier.ts'
-import { destinationLabel, type ReplicationType, sourceLabel } from '../replication/definition.ts'
+import {
+  type ControlColumn,
+  definitionDefaults,
+  destinationLabel,
+  type ReplicationType,
+  replicationTypes,
+  sourceLabel,
+} from '../replication/definition.ts'
 import type { NewReplication } from '../replication/store.ts'
 import { addReplicationRun, planNewReplication } from '../worker/replication-run.ts'
 import { action } from './action.ts'
 import { type CommandContext, withWorkplace } from './command-context.ts'
 import { reportRun } from './run-result.ts'
 
-const types: readonly ReplicationType[] = ['snapshot', 'table']
-
 /** `yardmaster replication add` */
 export function addCommand(group: Command): void {
   const command = group
     .command('add')
-    .argument('<type>', types.join(' or '))
+    .argument('<type>', replicationTypes.join(', '))
     .argument('<source>', 'schema.table')
     .requiredOption('--from <database>', 'registered database to copy from')
     .requiredOption('--to <database>', 'registered database to copy to')
@@ -42,13 +46,13 @@ export function addCommand(group: Command): void {
 }
 
 function readType(text: string): ReplicationType {
-  const found = types.find((type) => type === text)
+  const found = replicationTypes.find((type) => type === text)
   if (found) return found
-  const near = nearest(text, types)
+  const near = nearest(text, replicationTypes)
   throw new Failure('wrong_usage', {
     message: `'${printable(text)}' is not a type of replication${near ? `; did you mean '${near}'?` : '.'}`,
     object: printable(text),
-    remedy: `The types are ${types.join(' and ')}.`,
+    remedy: `The types are ${replicationTypes.join(', ')}.`,
   })
 }
 
@@ -59,22 +63,58 @@ function wantedReplication(type: ReplicationType, source: string, flags: Record<
     const isDefault = given === undefined || (given === true && (key === 'index' || key === 'data'))
     return isDefault ? fallback : (readReplicationOption(key, given, type) as Value)
   }
+  const standard = definitionDefaults
   return {
     type,
     sourceDatabase: String(flags.from),
     source: sourceName,
     destinationDatabase: String(flags.to),
     destination: flags.dest === undefined ? sourceName : parseQualifiedName(String(flags.dest)),
-    columns: value<string[] | null>('columns', null),
-    condition: value<string | null>('where', null),
-    buildIndexes: value('index', true),
-    loadData: value('data', true),
-    postScript: value<string[]>('postScript', []),
-    sequences: value<string[]>('sequence', []),
-    truncateCascade: value('truncateCascade', false),
-    swapWait: value('swapWait', defaultSwapWait),
-    site: value<string | null>('site', null),
+    columns: value<string[] | null>('columns', standard.columns),
+    condition: value<string | null>('where', standard.condition),
+    buildIndexes: value<boolean>('index', standard.buildIndexes),
+    loadData: value<boolean>('data', standard.loadData),
+    postScript: value<readonly string[]>('postScript', standard.postScript),
+    sequences: value<readonly string[]>('sequence', standard.sequences),
+    truncateCascade: value<boolean>('truncateCascade', standard.truncateCascade),
+    swapWait: value<number>('swapWait', standard.swapWait),
+    control: controlColumn(type, value),
+    key: value<string[] | null>('key', standard.key),
+    rowLimit: value<number | null>('limit', standard.rowLimit),
+    schedule: readSchedule(value),
+    lagTarget: value<number | null>('lagTarget', standard.lagTarget),
+    site: value<string | null>('site', standard.site),
   }
+}
+
+type OptionValue = <Value>(key: ReplicationOptionKey, fallback: Value) => Value
+
+/** The control column and what belongs to it; null for the types that have none. */
+function controlColumn(type: ReplicationType, value: OptionValue): ControlColumn | null {
+  const column = value<string | null>('column', null)
+  const by = value<ControlColumn['by'] | null>('by', null)
+  const boundary = value<string | null>('boundary', null)
+  const timezone = value<string | null>('controlTimezone', null)
+  const dstWindow = value<string | null>('dstWindow', null)
+  if (type !== 'inserter' && type !== 'updater') return null
+  if (column === null || by === null) {
+    throw new Failure('wrong_usage', {
+      message: `The type ${type} needs ${column === null ? '--column, the column by which new rows are told' : '--by, time or serial'}.`,
+      object: column === null ? '--column' : '--by',
+      remedy: `For example: --column created_at --by time, or --column id --by serial.`,
+    })
+  }
+  return { column, by, boundary: boundary ?? defaultBoundary[by], timezone, dstWindow }
+}
+
+const defaultBoundary = { time: '10 minutes', serial: '10' } as const
+
+function readSchedule(value: OptionValue): NewReplication['schedule'] {
+  const [every, cron] = [value<string | null>('every', null), value<string | null>('cron', null)]
+  if (every !== null && cron !== null) {
+    throw new Failure('wrong_usage', { message: 'A schedule is --every or --cron, not both.', object: '--cron' })
+  }
+  return { every, cron, timezone: value<string>('timezone', definitionDefaults.schedule.timezone) }
 }
 
 async function add(

@@ -22,6 +22,9 @@ const yesNo = z
   .union([z.boolean(), z.enum(['true', 'false', 'yes', 'no', 'on', 'off'])])
   .transform((value) => value === true || ['true', 'yes', 'on'].includes(String(value)))
 const interval = z.string().transform((text) => parseDuration(text))
+const text = z.string().min(1, 'it is empty')
+const name = z.string().transform((given) => splitList(given)[0] ?? '')
+const wholeNumber = 'it must be a whole number above 0'
 const statements = z.union([z.array(z.string()), z.string().transform((text) => (text === '' ? [] : [text]))])
 
 export const replicationOptions = {
@@ -74,12 +77,81 @@ export const replicationOptions = {
     schema: interval,
     help: 'how long to wait for readers before new rows are shown (default: 1 minute)',
   },
+  column: {
+    flag: '--column <name>',
+    schema: name,
+    help: 'control column: the one by which new rows are told',
+    types: ['inserter', 'updater'],
+  },
+  by: {
+    flag: '--by <kind>',
+    schema: z.enum(['time', 'serial']),
+    help: 'what fills the control column: time (a clock) or serial (a sequence)',
+    types: ['inserter', 'updater'],
+  },
+  boundary: {
+    flag: '--boundary <x>',
+    column: 'boundary',
+    schema: z.string().min(1, 'it is empty'),
+    help: 'how far behind the newest to stop: auto, an interval (time; default: 10 minutes) or a number (serial; default: 10)',
+    types: ['inserter', 'updater'],
+  },
+  key: {
+    flag: '--key <a,b>',
+    schema: list,
+    help: 'columns that identify a row, where the source has no primary key (a view)',
+    types: ['inserter', 'updater'],
+  },
+  limit: {
+    flag: '--limit <n>',
+    column: 'row_limit',
+    schema: z.coerce.number(wholeNumber).int(wholeNumber).min(1, wholeNumber),
+    help: 'most rows of one refresh',
+    types: ['inserter', 'updater'],
+  },
+  controlTimezone: {
+    flag: '--control-timezone <tz>',
+    column: 'control_timezone',
+    schema: z.string().min(1, 'it is empty'),
+    help: "zone of a control column without one (default: the source database's)",
+    types: ['inserter', 'updater'],
+  },
+  dstWindow: {
+    flag: '--dst-window <from-to>',
+    column: 'dst_window',
+    schema: z
+      .string()
+      .regex(/^off$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, 'write two times, such as 00:30-02:30, or off'),
+    help: 'no refresh at these times of a day on which that zone shifts (default: 00:30-02:30); off',
+    types: ['inserter', 'updater'],
+  },
+  every: {
+    flag: '--every <interval>',
+    column: 'schedule_interval',
+    schema: text,
+    help: 'refresh again and again, so far apart',
+  },
+  cron: {
+    flag: '--cron <expression>',
+    column: 'cron',
+    schema: text,
+    help: 'refresh at these times; with six fields the first is seconds',
+  },
+  timezone: {
+    flag: '--timezone <tz>',
+    column: 'timezone',
+    schema: text,
+    help: 'zone of --cron, and of the days of --every (default: UTC)',
+  },
+  lagTarget: {
+    flag: '--lag-target <interval>',
+    column: 'lag_target',
+    schema: interval,
+    help: 'the copy is late when it is further behind (default: twice the period, at least 5 minutes)',
+  },
 } as const satisfies Record<string, ReplicationOption>
 
 export type ReplicationOptionKey = keyof typeof replicationOptions
-
-/** Milliseconds of `--swap-wait` where nobody says otherwise. */
-export const defaultSwapWait = 60_000
 
 /** Reads one option's value. Throws `wrong_usage`, `option_not_for_type`. */
 export function readReplicationOption(key: ReplicationOptionKey, value: unknown, type: string): unknown {

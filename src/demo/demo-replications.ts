@@ -1,5 +1,5 @@
-import { defaultSwapWait } from '../config/replication-options.ts'
 import type { QualifiedName } from '../postgres/identifier.ts'
+import { definitionDefaults } from '../replication/definition.ts'
 import type { NewReplication } from '../replication/store.ts'
 
 /** Names of the demo's databases, as registered and as on the server. */
@@ -76,20 +76,12 @@ function demoReplication(
   const [schema = '', name = ''] = typeof from === 'string' ? from.split('.') : []
   const source = typeof from === 'string' ? { schema, name } : from
   const wanted: NewReplication = {
+    ...definitionDefaults,
     type,
     sourceDatabase,
     source,
     destinationDatabase,
     destination: source,
-    columns: null,
-    condition: null,
-    buildIndexes: true,
-    loadData: true,
-    postScript: [],
-    sequences: [],
-    truncateCascade: false,
-    swapWait: defaultSwapWait,
-    site: null,
     ...wish,
   }
   return { wanted, every }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { RunRow, StepRow } from '../monitoring/run-log.ts'
-import type { Replication } from '../replication/definition.ts'
+import { definitionDefaults, type Replication } from '../replication/definition.ts'
 import { composeStatus, type StatusDocument } from './status-document.ts'
 import type { JobHistory } from './store.ts'
 
@@ -9,6 +9,7 @@ const ago = (seconds: number) => new Date(at.getTime() - seconds * 1000)
 
 function replication(jobId: number, more: Partial<Replication> = {}): Replication {
   return {
+    ...definitionDefaults,
     jobId,
     id: `id ${jobId}`,
     type: 'snapshot',
@@ -16,15 +17,6 @@ function replication(jobId: number, more: Partial<Replication> = {}): Replicatio
     source: { schema: 'public', name: `t${jobId}` },
     destinationDatabase: 'dwh',
     destination: { schema: 'public', name: `t${jobId}` },
-    columns: null,
-    condition: null,
-    buildIndexes: true,
-    loadData: true,
-    postScript: [],
-    sequences: [],
-    truncateCascade: false,
-    swapWait: 60_000,
-    site: null,
     status: 'active',
     version: 1,
     ...more,

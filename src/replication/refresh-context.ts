@@ -20,4 +20,16 @@ export interface RefreshContext {
   readonly wait: number
   /** Drive a destination that another control database drove. */
   readonly takeOver: boolean
+  /** Most rows of this refresh, in place of the definition's; null for the definition's. Incremental types only. */
+  readonly limit: number | null
+  /** Copy again what was copied; null for what is new. Incremental types only. */
+  readonly repull: Repull | null
+  /** Whether the attempt with this token is over: a session that it left in the destination may be ended. */
+  readonly isOver: (token: string) => Promise<boolean>
+}
+
+/** A range of control values, from `start` to before `end`; null leaves that end open, both null: everything. */
+export interface Repull {
+  readonly start: string | null
+  readonly end: string | null
 }

@@ -16,6 +16,7 @@ import {
 import type { RefreshContext } from './refresh-context.ts'
 import type { RefreshResult } from './reporter.ts'
 import { adoptedExisting, registerDestination } from './setup.ts'
+import { refreshIncremental } from './types/incremental.ts'
 import { refreshSnapshot } from './types/snapshot.ts'
 import { refreshTable } from './types/table.ts'
 
@@ -26,7 +27,12 @@ type TypeRefresh = (
   position: Position,
 ) => Promise<RefreshResult>
 
-const refreshers: Readonly<Record<ReplicationType, TypeRefresh>> = { snapshot: refreshSnapshot, table: refreshTable }
+const refreshers: Readonly<Record<ReplicationType, TypeRefresh>> = {
+  snapshot: refreshSnapshot,
+  table: refreshTable,
+  inserter: refreshIncremental,
+  updater: refreshIncremental,
+}
 
 /**
  * One refresh: the lock first, then the position, then the type's own work. Also finishes a set-up: a replication that is

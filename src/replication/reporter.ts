@@ -17,10 +17,22 @@ export interface Reporter {
 /** What a refresh came to. */
 export interface RefreshResult {
   readonly level: Level
-  readonly reason: 'skipped' | 'locked' | null
+  readonly reason: 'skipped' | 'locked' | 'nothing_new' | 'trimmed' | null
   /** False when the destination is as it was before, for lack of a lock. */
   readonly tookEffect: boolean
   readonly message: string
   readonly rows: number
   readonly bytes: number
+  /** What the copy holds from here on; absent where the refresh found out nothing about that. */
+  readonly reach?: Reach
+}
+
+/** How far a copy goes. */
+export interface Reach {
+  /** For people: the bound of an incremental type, in its column's text; null for the others. */
+  readonly position: string | null
+  /** When the source was looked at, by `performance.now()` of this process. */
+  readonly sampledAt: number
+  /** Seconds by which the copy was behind the source at that moment, by the source's clock. */
+  readonly behind: number
 }

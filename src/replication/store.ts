@@ -24,6 +24,17 @@ interface Row {
   sequences: string[]
   truncate_cascade: boolean
   swap_wait_ms: number
+  control_column: string | null
+  control_by: 'time' | 'serial' | null
+  boundary: string | null
+  control_timezone: string | null
+  dst_window: string | null
+  key: string[] | null
+  row_limit: string | null
+  schedule_interval: string | null
+  cron: string | null
+  timezone: string
+  lag_target_ms: number | null
   site: string | null
   status: Replication['status']
   version: number
@@ -32,7 +43,9 @@ interface Row {
 const selection = sql`
   select job_id, replication_id, type, source_database, source_schema, source_name, destination_database, destination_schema,
     destination_name, columns, condition, build_indexes, load_data, post_script, sequences, truncate_cascade,
-    (extract(epoch from swap_wait) * 1000)::float8 as swap_wait_ms, site, status, version
+    (extract(epoch from swap_wait) * 1000)::float8 as swap_wait_ms, control_column, control_by, boundary, control_timezone, dst_window,
+    key, row_limit, schedule_interval::text, cron, timezone, (extract(epoch from lag_target) * 1000)::float8 as lag_target_ms,
+    site, status, version
   from yardmaster.replications`
 
 function fromRow(row: Row): Replication {
@@ -52,10 +65,21 @@ function fromRow(row: Row): Replication {
     sequences: row.sequences,
     truncateCascade: row.truncate_cascade,
     swapWait: row.swap_wait_ms,
+    control: controlOf(row),
+    key: row.key,
+    rowLimit: row.row_limit === null ? null : Number(row.row_limit),
+    schedule: { every: row.schedule_interval, cron: row.cron, timezone: row.timezone },
+    lagTarget: row.lag_target_ms,
     site: row.site,
     status: row.status,
     version: row.version,
   }
+}
+
+function controlOf(row: Row): Replication['control'] {
+  if (row.control_column === null || row.control_by === null || row.boundary === null) return null
+  const { control_column: column, control_by: by, boundary, control_timezone: timezone, dst_window: dstWindow } = row
+  return { column, by, boundary, timezone, dstWindow }
 }
 
 export async function listReplications(control: Control): Promise<Replication[]> {
@@ -121,14 +145,41 @@ export async function addReplication(session: Session, wanted: NewReplication): 
     const row = await session.one<{ id: number }>(sql`
       select yardmaster.add_replication(${wanted.type}, ${wanted.sourceDatabase}, ${wanted.source.schema}, ${wanted.source.name},
         ${wanted.destinationDatabase}, ${wanted.destination.schema}, ${wanted.destination.name},
-        ${wanted.columns ? [...wanted.columns] : null}::text[], ${wanted.condition}::text, ${wanted.buildIndexes}, ${wanted.loadData},
-        ${[...wanted.postScript]}::text[], ${[...wanted.sequences]}::text[], ${wanted.truncateCascade},
-        make_interval(secs => ${wanted.swapWait / 1000}), ${wanted.site}::text) as id`)
+        ${JSON.stringify(optionsOf(wanted))}::jsonb) as id`)
     return row.id
   } catch (error) {
     const failure = session.failure(error)
     if (failure.sqlstate !== '23505') throw failure
     throw replicationExists(wanted)
+  }
+}
+
+/** A definition as the options of the SQL functions. */
+function optionsOf(wanted: NewReplication): Record<string, unknown> {
+  const { control, schedule } = wanted
+  return {
+    columns: wanted.columns,
+    condition: wanted.condition,
+    build_indexes: wanted.buildIndexes,
+    load_data: wanted.loadData,
+    post_script: wanted.postScript,
+    sequences: wanted.sequences,
+    truncate_cascade: wanted.truncateCascade,
+    swap_wait: `${wanted.swapWait} milliseconds`,
+    ...(control && {
+      control_column: control.column,
+      control_by: control.by,
+      boundary: control.boundary,
+      control_timezone: control.timezone,
+      dst_window: control.dstWindow,
+      key: wanted.key,
+      row_limit: wanted.rowLimit,
+    }),
+    schedule_interval: schedule.every,
+    cron: schedule.cron,
+    timezone: schedule.timezone,
+    lag_target: wanted.lagTarget === null ? null : `${wanted.lagTarget} milliseconds`,
+    site: wanted.site,
   }
 }
 
@@ -163,4 +214,13 @@ export async function setReplicationStatus(
 /** Forgets the definition; the job's history stays. */
 export async function forgetReplication(control: Control, replication: Replication): Promise<void> {
   await control.session.query(sql`select yardmaster.remove_replication(${replication.jobId})`)
+}
+
+/** No run starts by itself until it is resumed. */
+export async function pauseReplication(control: Control, replication: Replication, note: string | null): Promise<void> {
+  await control.session.query(sql`select yardmaster.pause_replication(${replication.jobId}, ${note}::text)`)
+}
+
+export async function resumeReplication(control: Control, replication: Replication): Promise<void> {
+  await control.session.query(sql`select yardmaster.resume_replication(${replication.jobId})`)
 }

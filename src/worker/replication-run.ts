@@ -10,6 +10,7 @@ import { destinationLabel, type Replication } from '../replication/definition.ts
 import type { Connector } from '../replication/link.ts'
 import { findPosition, type Position } from '../replication/position.ts'
 import { refreshReplication } from '../replication/refresh.ts'
+import type { Repull } from '../replication/refresh-context.ts'
 import { type RemovalMode, removeFromDestination } from '../replication/removal.ts'
 import type { RefreshResult } from '../replication/reporter.ts'
 import { planSetup, type SetupPlan } from '../replication/setup.ts'
@@ -54,11 +55,14 @@ export interface RunResult {
   readonly failure: Failure | undefined
 }
 
+/** What a refresh may be asked for; as in `RefreshContext`. */
 export interface RefreshOptions {
-  readonly force: boolean
-  /** Milliseconds to wait for another refresh; Infinity for ever. */
-  readonly wait: number
-  readonly takeOver: boolean
+  readonly force?: boolean
+  /** Milliseconds to wait for another refresh; Infinity for ever. Default: 0. */
+  readonly wait?: number
+  readonly takeOver?: boolean
+  readonly limit?: number | null
+  readonly repull?: Repull | null
 }
 
 /**
@@ -208,7 +212,12 @@ async function refreshAndActivate(
     reporter: log,
     signal: place.signal,
     streams: place.streams,
-    ...options,
+    force: options.force ?? false,
+    wait: options.wait ?? 0,
+    takeOver: options.takeOver ?? false,
+    limit: options.limit ?? null,
+    repull: options.repull ?? null,
+    isOver: async () => false,
   })
   if (replication.status === 'setting_up' && result.tookEffect) {
     crashPoint('setup-after-initial-load')

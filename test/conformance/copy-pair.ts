@@ -5,7 +5,7 @@ import { loadSecretKey } from '../../src/control/secret-key.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import type { QualifiedName } from '../../src/postgres/identifier.ts'
 import { sql } from '../../src/postgres/sql.ts'
-import type { ReplicationType } from '../../src/replication/definition.ts'
+import { definitionDefaults, type ReplicationType } from '../../src/replication/definition.ts'
 import { getReplicationByJob, type NewReplication } from '../../src/replication/store.ts'
 import { addReplicationRun, type RunResult, refreshRun, type Workplace } from '../../src/worker/replication-run.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
@@ -58,20 +58,13 @@ export class CopyPair {
     more: Partial<NewReplication> = {},
   ): Promise<Copy> {
     const wanted: NewReplication = {
+      ...definitionDefaults,
       type,
       sourceDatabase: 'crm',
       source,
       destinationDatabase: 'dwh',
       destination,
-      columns: null,
-      condition: null,
-      buildIndexes: true,
-      loadData: true,
-      postScript: [],
-      sequences: [],
-      truncateCascade: false,
       swapWait: 5000,
-      site: null,
       ...more,
     }
     const { replication, result } = await addReplicationRun(this.#place(), wanted)

@@ -4,6 +4,7 @@ import { addDatabase } from '../../src/control/databases.ts'
 import { loadSecretKey } from '../../src/control/secret-key.ts'
 import { markLostAttempts } from '../../src/monitoring/run-log.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
+import { definitionDefaults } from '../../src/replication/definition.ts'
 import type { NewReplication } from '../../src/replication/store.ts'
 import type { Workplace } from '../../src/worker/replication-run.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
@@ -201,20 +202,13 @@ export function reopened(database: TestDatabase): TestDatabase {
 /** A replication of `public.goods` into `copies.goods`, with the program's defaults. */
 export function wanted(type: 'snapshot' | 'table', changes: Partial<NewReplication> = {}): NewReplication {
   return {
+    ...definitionDefaults,
     type,
     sourceDatabase: 'crm',
     source: { schema: 'public', name: 'goods' },
     destinationDatabase: 'dwh',
     destination: { schema: 'copies', name: 'goods' },
-    columns: null,
-    condition: null,
-    buildIndexes: true,
-    loadData: true,
-    postScript: [],
-    sequences: [],
-    truncateCascade: false,
     swapWait: 20_000,
-    site: null,
     ...changes,
   }
 }

@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { definitionDefaults } from '../../src/replication/definition.ts'
 import { Link } from '../../src/replication/link.ts'
 import { openSource, openStreams } from '../../src/replication/source-read.ts'
 import { getReplication, type NewReplication } from '../../src/replication/store.ts'
@@ -24,20 +25,12 @@ beforeEach(async () => {
 
 function wanted(type: 'snapshot' | 'table'): NewReplication {
   return {
+    ...definitionDefaults,
     type,
     sourceDatabase: 'crm',
     source: { schema: 'public', name: 'goods' },
     destinationDatabase: 'dwh',
     destination: { schema: 'copies', name: type },
-    columns: null,
-    condition: null,
-    buildIndexes: true,
-    loadData: true,
-    postScript: [],
-    sequences: [],
-    truncateCascade: false,
-    swapWait: 60_000,
-    site: null,
   }
 }
 

@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { connect, type Session } from '../../src/postgres/connect.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import { parseQualifiedName } from '../../src/postgres/identifier.ts'
-import type { Replication, ReplicationType } from '../../src/replication/definition.ts'
+import { definitionDefaults, type Replication, type ReplicationType } from '../../src/replication/definition.ts'
 import type { Connector } from '../../src/replication/link.ts'
 import { refreshReplication } from '../../src/replication/refresh.ts'
+import type { Repull } from '../../src/replication/refresh-context.ts'
 import { type RemovalMode, removeFromDestination } from '../../src/replication/removal.ts'
 import type { Level, RefreshResult } from '../../src/replication/reporter.ts'
 import { planSetup } from '../../src/replication/setup.ts'
@@ -28,6 +29,8 @@ export interface RefreshChoice {
   force?: boolean
   /** Default: 1, so one stream. */
   streams?: number
+  limit?: number
+  repull?: Repull
   signal?: AbortSignal
   /** Hears of each step before what it stands for begins. The refresh does not wait for what it starts. */
   onStep?: (action: string) => void
@@ -54,6 +57,7 @@ export class Refresher {
     const { to = source, ...more } = changes
     this.ends = ends
     this.replication = {
+      ...definitionDefaults,
       jobId: 1,
       id: randomUUID(),
       type,
@@ -61,15 +65,7 @@ export class Refresher {
       source: parseQualifiedName(source),
       destinationDatabase: 'dwh',
       destination: parseQualifiedName(to),
-      columns: null,
-      condition: null,
-      buildIndexes: true,
-      loadData: true,
-      postScript: [],
-      sequences: [],
-      truncateCascade: false,
       swapWait: 5000,
-      site: null,
       status: 'setting_up',
       version: 1,
       ...more,
@@ -114,6 +110,9 @@ export class Refresher {
       force: choice.force ?? false,
       wait: 10_000,
       takeOver: false,
+      limit: choice.limit ?? null,
+      repull: choice.repull ?? null,
+      isOver: async () => false,
     })
     if (this.replication.status === 'setting_up' && result.tookEffect) this.set({ status: 'active' })
     return { ...result, steps, took: Date.now() - started }

@@ -1,0 +1,135 @@
+-- Who carries out runs: processes with a session here, whose loss frees what they held, and a lease for those that hang.
+
+CREATE OR REPLACE VIEW yardmaster.workers AS
+  SELECT w.id, w.name, w.host, w.slots, w.started_at, w.lease_until, w.ended_at, w.end_reason,
+    w.ended_at IS NULL AND w.missing_since IS NULL AND w.lease_until > clock_timestamp() AS alive,
+    (SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING') AS running
+  FROM yardmaster.worker w;
+
+-- Wakes workers that listen. A hint: without it work starts at the next look, so a queue that is nearly full is left alone
+-- rather than failing the caller's commit.
+CREATE OR REPLACE FUNCTION yardmaster.wake_workers()
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_notification_queue_usage() < 0.5 THEN
+    PERFORM pg_notify('yardmaster_work', '');
+  END IF;
+END
+$$;
+
+-- Seconds for which a worker that says nothing counts as alive.
+CREATE OR REPLACE FUNCTION yardmaster.lease_length()
+RETURNS interval LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT interval '15 seconds'
+$$;
+
+-- Registers the calling session's process as a worker. Slots 0: a command, which takes nothing that waits.
+CREATE OR REPLACE FUNCTION yardmaster.register_worker(name text, host text, slots integer)
+RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO yardmaster.worker (name, host, slots, session_pid, session_start, lease_until)
+  SELECT $1, $2, $3, a.pid, a.backend_start, clock_timestamp() + yardmaster.lease_length()
+  FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
+  RETURNING id
+$$;
+
+-- Says that a worker lives, by its session, which may be a new one. One that was given up meanwhile lives again, with those of
+-- its attempts whose runs nobody else has begun. Returns this server's clock, in milliseconds since the epoch.
+CREATE OR REPLACE FUNCTION yardmaster.beat_worker(worker_id bigint)
+RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  was_given_up boolean;
+BEGIN
+  SELECT w.ended_at IS NOT NULL INTO was_given_up FROM yardmaster.worker w WHERE w.id = beat_worker.worker_id FOR UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'There is no worker %.', beat_worker.worker_id USING ERRCODE = 'YM001';
+  END IF;
+  UPDATE yardmaster.worker w SET session_pid = a.pid, session_start = a.backend_start, missing_since = NULL, ended_at = NULL,
+    end_reason = NULL, lease_until = clock_timestamp() + yardmaster.lease_length()
+  FROM pg_stat_activity a WHERE w.id = beat_worker.worker_id AND a.pid = pg_backend_pid();
+  IF was_given_up THEN
+    PERFORM yardmaster.take_back_attempts(beat_worker.worker_id);
+  END IF;
+  RETURN extract(epoch FROM clock_timestamp()) * 1000;
+END
+$$;
+
+-- An attempt that was given up with its worker goes on, if no other took its place.
+CREATE OR REPLACE FUNCTION yardmaster.take_back_attempts(worker_id bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  mine record;
+BEGIN
+  FOR mine IN
+    SELECT a.id, a.run_id FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+    WHERE a.worker_id = take_back_attempts.worker_id AND a.status = 'CRITICAL' AND r.reason = 'worker_lost'
+      AND r.status IN ('WAITING', 'CRITICAL')
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.attempt later WHERE later.run_id = a.run_id AND later.number > a.number)
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.status = 'RUNNING' AND r.queued)
+    FOR UPDATE OF r SKIP LOCKED
+  LOOP
+    UPDATE yardmaster.attempt a SET status = 'RUNNING', finished_at = NULL WHERE a.id = mine.id;
+    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, finished_at = NULL, message = NULL WHERE r.id = mine.run_id;
+    UPDATE yardmaster.step s SET status = 'RUNNING', finished_at = NULL, message = NULL
+    WHERE s.attempt_id = mine.id AND s.message LIKE '%The worker vanished during this step.';
+  END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION yardmaster.end_worker(worker_id bigint)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE yardmaster.worker w SET ended_at = clock_timestamp(), end_reason = 'stopped' WHERE w.id = $1 AND w.ended_at IS NULL
+$$;
+
+-- Gives up the workers whose session is lost, or whose lease is over: what they ran goes back to the queue, or ends as
+-- CRITICAL where a command ran it. A worker (not a command) gets 1.5 s to come back by a new session. Sessions that a
+-- restart of this server ended say nothing about their workers: there the lease decides. Returns how many were given up.
+CREATE OR REPLACE FUNCTION yardmaster.release_lost_workers()
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  lost bigint[];
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM yardmaster.worker w WHERE w.ended_at IS NULL AND (w.lease_until < clock_timestamp()
+      OR NOT EXISTS (SELECT 1 FROM pg_stat_activity s WHERE s.pid = w.session_pid
+        AND coalesce(s.backend_start, w.session_start) = w.session_start))) THEN
+    RETURN 0;
+  END IF;
+  UPDATE yardmaster.worker w SET missing_since = clock_timestamp()
+  WHERE w.id IN (
+    SELECT v.id FROM yardmaster.worker v
+    WHERE v.ended_at IS NULL AND v.missing_since IS NULL AND v.session_start > pg_postmaster_start_time()
+      AND NOT EXISTS (SELECT 1 FROM pg_stat_activity s WHERE s.pid = v.session_pid
+        AND coalesce(s.backend_start, v.session_start) = v.session_start)
+    FOR UPDATE SKIP LOCKED);
+  WITH gone AS (
+    SELECT w.id FROM yardmaster.worker w
+    WHERE w.ended_at IS NULL AND (w.lease_until < clock_timestamp()
+      OR w.missing_since < clock_timestamp() - CASE WHEN w.slots = 0 THEN interval '0' ELSE interval '1.5 seconds' END)
+    FOR UPDATE SKIP LOCKED
+  ), given_up AS (
+    UPDATE yardmaster.worker w SET ended_at = clock_timestamp(), end_reason = 'lost' FROM gone WHERE w.id = gone.id
+    RETURNING w.id
+  )
+  SELECT array_agg(id) INTO lost FROM given_up;
+  IF lost IS NULL THEN
+    RETURN 0;
+  END IF;
+  WITH attempts AS (
+    UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
+    WHERE a.worker_id = ANY (lost) AND a.status = 'RUNNING'
+    RETURNING a.id, a.run_id, a.worker
+  ), steps AS (
+    UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
+      message = concat_ws(' ', s.message, 'The worker vanished during this step.')
+    FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
+  )
+  UPDATE yardmaster.run r SET status = CASE WHEN r.queued THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
+    finished_at = CASE WHEN r.queued THEN NULL ELSE clock_timestamp() END,
+    message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).', a.worker,
+      extract(epoch FROM yardmaster.lease_length())::integer)
+  FROM attempts a WHERE r.id = a.run_id;
+  RETURN cardinality(lost);
+END
+$$;

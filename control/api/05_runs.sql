@@ -1,0 +1,227 @@
+CREATE OR REPLACE VIEW yardmaster.runs AS
+  SELECT r.id, r.job_id, r.slot, r.operation, r.object, j.kind, r.site, r.status, r.reason, r.queued, r.requested, r.started_at,
+    r.finished_at, r.rows, r.bytes, r.message, a.worker, a.host, a.number AS attempt, a.id AS attempt_id
+  FROM yardmaster.run r
+  JOIN yardmaster.job j ON j.id = r.job_id
+  LEFT JOIN LATERAL (SELECT * FROM yardmaster.attempt a WHERE a.run_id = r.id ORDER BY a.number DESC LIMIT 1) a ON true;
+
+CREATE OR REPLACE VIEW yardmaster.steps AS
+  SELECT a.run_id, a.number AS attempt, s.attempt_id, s.ordinal, s.action, s.status, s.started_at, s.finished_at,
+    extract(epoch FROM coalesce(s.finished_at, clock_timestamp()) - s.started_at)::float8 AS elapsed_seconds,
+    s.rows, s.bytes, s.message
+  FROM yardmaster.step s JOIN yardmaster.attempt a ON a.id = s.attempt_id;
+
+-- Begins a run that somebody asked for, carried out by the process that asks.
+CREATE OR REPLACE FUNCTION yardmaster.begin_run(
+  job_id integer, database_id bigint, operation text, object text, site text, worker_id bigint,
+  OUT run_id bigint, OUT attempt_id bigint, OUT token uuid)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  LOOP
+    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, started_at)
+    VALUES (begin_run.job_id, clock_timestamp(), begin_run.database_id, begin_run.operation, begin_run.object, begin_run.site,
+      'RUNNING', clock_timestamp())
+    ON CONFLICT (job_id, slot, database_id) DO NOTHING
+    RETURNING id INTO begin_run.run_id;
+    EXIT WHEN FOUND;
+  END LOOP;
+  INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
+  SELECT begin_run.run_id, 1, w.id, w.name, w.host, 'RUNNING' FROM yardmaster.worker w WHERE w.id = begin_run.worker_id
+  RETURNING id, attempt.token INTO begin_run.attempt_id, begin_run.token;
+END
+$$;
+
+-- Hands a run to the workers. Options are those of a refresh: force, limit, repull, start, end. Asked for again before it began, it is the same run.
+CREATE OR REPLACE FUNCTION yardmaster.queue_run(job_id integer, operation text DEFAULT 'refresh', options jsonb DEFAULT '{}')
+RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  new_id bigint;
+BEGIN
+  IF queue_run.operation IS NULL OR queue_run.operation NOT IN ('setup', 'refresh') OR jsonb_typeof(queue_run.options) IS DISTINCT FROM 'object' THEN
+    RAISE EXCEPTION 'A run that is queued is a refresh or a setup, with a JSON object of options; not % with %.',
+      quote_nullable(queue_run.operation), quote_nullable(queue_run.options) USING ERRCODE = 'YM003';
+  END IF;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = queue_run.job_id AND j.deleted_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'There is no job %.', coalesce(queue_run.job_id::text, 'NULL') USING ERRCODE = 'YM001';
+  END IF;
+  SELECT r.id INTO new_id FROM yardmaster.run r
+  WHERE r.job_id = queue_run.job_id AND r.status = 'WAITING' AND r.requested AND r.operation = queue_run.operation
+    AND r.options = queue_run.options;
+  IF NOT FOUND THEN
+    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, options)
+    SELECT v.job_id, clock_timestamp(), v.destination_database_id, queue_run.operation, yardmaster.replication_label(to_jsonb(v)), v.site,
+      'WAITING', true, queue_run.options
+    FROM yardmaster.replications v WHERE v.job_id = queue_run.job_id
+    RETURNING id INTO new_id;
+  END IF;
+  PERFORM yardmaster.wake_workers();
+  RETURN new_id;
+END
+$$;
+
+-- Takes work for a worker: slots that are due become runs, and of the runs that wait, oldest first, at most `slots` become the
+-- worker's, each with a new attempt. No run is ever given twice, and never two of one job.
+CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer)
+RETURNS TABLE (run_id bigint, job_id integer, operation text, options jsonb, attempt_id bigint, attempt integer, token uuid)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM yardmaster.queue_due_slots(kinds);
+  RETURN QUERY
+  WITH free AS (
+    -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never.
+    SELECT w.id, w.name, w.host, least(claim_runs.slots, w.slots - (
+        SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING'))::integer AS slots
+    FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE
+  ), taken AS (
+    SELECT r.id, r.job_id, r.operation, r.options
+    FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
+    WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds)
+      AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
+        AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)))
+    ORDER BY r.slot, r.id
+    LIMIT greatest(coalesce((SELECT f.slots FROM free f), 0), 0)
+    FOR UPDATE OF r SKIP LOCKED
+  ), started AS (
+    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
+    FROM taken t WHERE r.id = t.id
+  ), attempts AS (
+    INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
+    SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), f.id, f.name, f.host, 'RUNNING'
+    FROM taken t, free f
+    RETURNING id, attempt.run_id, number, attempt.token
+  )
+  SELECT t.id, t.job_id, t.operation, t.options, a.id, a.number, a.token
+  FROM taken t JOIN attempts a ON a.run_id = t.id;
+EXCEPTION WHEN unique_violation THEN
+  -- Another claim took a run of the same job in this very moment: there is another look soon.
+  RETURN;
+END
+$$;
+
+-- Slots that are due become runs that wait. Each is taken by one caller, and made once.
+CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  WITH due AS (
+    SELECT j.id, j.next_start FROM yardmaster.job j
+    WHERE j.status = 'active' AND j.next_start <= clock_timestamp() AND j.kind = ANY (kinds)
+    ORDER BY j.next_start, j.id LIMIT 1000
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), moved AS (
+    UPDATE yardmaster.job j SET next_start = NULL, last_slot = due.next_start FROM due WHERE j.id = due.id
+    RETURNING j.id, due.next_start AS slot
+  )
+  INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
+  SELECT m.id, m.slot, v.destination_database_id, 'refresh', yardmaster.replication_label(to_jsonb(v)), v.site, 'WAITING', true, false
+  FROM moved m JOIN yardmaster.replications v ON v.job_id = m.id
+  -- One is open already: it is what this slot would have been.
+  WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND r.queued)
+  ON CONFLICT (job_id, slot, database_id) DO NOTHING;
+END
+$$;
+
+-- Seconds until the next slot is due; negative when one is, NULL when none is known.
+CREATE OR REPLACE FUNCTION yardmaster.seconds_until_due(kinds text[])
+RETURNS float8 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT extract(epoch FROM j.next_start - clock_timestamp())::float8 FROM yardmaster.job j
+  WHERE j.status = 'active' AND j.next_start IS NOT NULL AND j.kind = ANY ($1)
+  ORDER BY j.next_start, j.id LIMIT 1
+$$;
+
+-- Jobs with a schedule whose next start is to be decided: what the decision needs. `facts` goes back with the decision.
+CREATE OR REPLACE FUNCTION yardmaster.undecided_jobs(most integer)
+RETURNS TABLE (job_id integer, facts text, months integer, days integer, milliseconds float8, cron text, timezone text,
+  origin timestamptz, last_slot timestamptz, last_finish timestamptz, failures integer)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT j.id, j.xmin::text, (extract(year FROM j.schedule_interval) * 12 + extract(month FROM j.schedule_interval))::integer,
+    extract(day FROM j.schedule_interval)::integer,
+    (extract(hour FROM j.schedule_interval) * 3600000 + extract(minute FROM j.schedule_interval) * 60000
+      + extract(milliseconds FROM j.schedule_interval))::float8,
+    j.cron, j.timezone, j.schedule_origin, j.last_slot, j.last_finish, j.failures
+  FROM yardmaster.job j
+  WHERE j.status = 'active' AND j.next_start IS NULL AND (j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = j.id AND r.status IN ('WAITING', 'RUNNING') AND r.queued)
+  ORDER BY j.id LIMIT $1
+$$;
+
+-- Writes decided starts, where nothing has changed that they rest on. `periods` in seconds.
+CREATE OR REPLACE FUNCTION yardmaster.set_next_starts(job_ids integer[], facts text[], starts timestamptz[], periods float8[])
+RETURNS integer LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  WITH decided AS (SELECT * FROM unnest($1, $2, $3, $4) AS d(id, facts, start, period)),
+  written AS (
+    UPDATE yardmaster.job j SET next_start = d.start, period = make_interval(secs => d.period)
+    FROM decided d WHERE j.id = d.id AND j.xmin::text = d.facts AND j.next_start IS NULL
+    RETURNING 1)
+  SELECT count(*)::integer FROM written
+$$;
+
+-- What an attempt reports: the newest state of its steps, and outcomes. Each row is written only while its token is the
+-- running attempt's. The same again changes nothing. Returns, for each outcome, whether it is the record's now.
+CREATE OR REPLACE FUNCTION yardmaster.record_progress(steps jsonb, outcomes jsonb)
+RETURNS TABLE (token uuid, mine boolean) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO yardmaster.step AS s (attempt_id, ordinal, action, status, started_at, finished_at, rows, bytes, message)
+  SELECT a.id, x.ordinal, x.action, x.status, x.started_at, x.finished_at, x.rows, x.bytes, x.message
+  FROM jsonb_to_recordset(record_progress.steps) AS x(token uuid, ordinal integer, action text, status text, started_at timestamptz,
+    finished_at timestamptz, rows bigint, bytes bigint, message text)
+  JOIN yardmaster.attempt a ON a.token = x.token AND a.status = 'RUNNING'
+  ON CONFLICT (attempt_id, ordinal) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,
+    rows = excluded.rows, bytes = excluded.bytes, message = excluded.message;
+  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position)
+  FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid, status text, reason text, message text, rows bigint, bytes bigint,
+    lag float8, position text);
+END
+$$;
+
+-- Ends an attempt and its run. False when the attempt was given up meanwhile: then nothing is changed. The same call again,
+-- by a worker that missed the answer, changes nothing and is true again. Status WAITING gives the run back to the queue.
+-- `lag`: seconds by which the copy is behind its source, NULL where the run says nothing about it.
+CREATE OR REPLACE FUNCTION yardmaster.finish_run(
+  token uuid, status text, reason text, message text, rows bigint, bytes bigint, lag float8 DEFAULT NULL, "position" text DEFAULT NULL)
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  ended yardmaster.run;
+BEGIN
+  -- The run first, as a claim does.
+  PERFORM 1 FROM yardmaster.run r WHERE r.id = (SELECT a.run_id FROM yardmaster.attempt a WHERE a.token = finish_run.token) FOR UPDATE;
+  UPDATE yardmaster.attempt a SET finished_at = clock_timestamp(),
+    status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END
+  WHERE a.token = finish_run.token AND a.status = 'RUNNING';
+  IF NOT FOUND THEN
+    RETURN EXISTS (SELECT 1 FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+      WHERE a.token = finish_run.token AND r.message = finish_run.message
+        AND (a.status = finish_run.status OR finish_run.status = 'WAITING'));
+  END IF;
+  UPDATE yardmaster.run r SET status = finish_run.status, reason = finish_run.reason, message = finish_run.message,
+    rows = finish_run.rows, bytes = finish_run.bytes,
+    finished_at = CASE finish_run.status WHEN 'WAITING' THEN NULL ELSE clock_timestamp() END
+  FROM yardmaster.attempt a WHERE a.token = finish_run.token AND r.id = a.run_id
+  RETURNING r.* INTO ended;
+  IF ended.status = 'WAITING' THEN
+    PERFORM yardmaster.wake_workers();
+    RETURN true;
+  END IF;
+  UPDATE yardmaster.job j SET last_finish = ended.finished_at,
+    failures = CASE WHEN ended.status = 'CRITICAL' AND ended.reason IS DISTINCT FROM 'cancelled' THEN j.failures + 1
+      WHEN ended.status = 'CRITICAL' OR ended.reason = 'locked' THEN j.failures ELSE 0 END
+  WHERE j.id = ended.job_id;
+  UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => finish_run.lag),
+    "position" = coalesce(finish_run."position", p."position")
+  WHERE p.job_id = ended.job_id AND finish_run.lag IS NOT NULL;
+  RETURN true;
+END
+$$;
+
+-- Whether the attempt with this token is over: what it left behind in a destination may be ended.
+CREATE OR REPLACE FUNCTION yardmaster.attempt_is_over(token uuid)
+RETURNS boolean LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT 1 FROM yardmaster.attempt a WHERE a.token = $1 AND a.status <> 'RUNNING')
+$$;
