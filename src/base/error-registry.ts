@@ -268,6 +268,27 @@ const entries = {
     meaning: 'The address that the page should have is taken, or not one of this machine.',
     remedy: 'Give another one with --listen ADDR:PORT, or leave it out: then a free port is found.',
   },
+  // Schedules
+  interval_invalid: {
+    meaning: 'An interval cannot be read, or no schedule can go by it.',
+    remedy: "Write it as PostgreSQL does: '10 minutes', '1 month', '1 day 2 hours', '00:01:30'.",
+    exit: 2,
+  },
+  cron_invalid: {
+    meaning: 'A cron expression cannot be read; the message names the field.',
+    remedy: "Write minute, hour, day of the month, month and day of the week, as in '30 2 * * MON-FRI'.",
+    exit: 2,
+  },
+  cron_never_comes: {
+    meaning: 'A cron expression can be read, but names a day that no year has, such as 30 February.',
+    remedy: 'Correct the day of the month or the month.',
+    exit: 2,
+  },
+  timezone_unknown: {
+    meaning: 'There is no time zone of that name.',
+    remedy: 'Give a name of the time zone database, such as Europe/London or UTC.',
+    exit: 2,
+  },
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof entries
