@@ -180,9 +180,9 @@ DECLARE
   found_by text;
 BEGIN
   SELECT r.control_by INTO found_by FROM yardmaster.replication r WHERE r.job_id = apply_replication_options.job_id;
-  IF options ? 'boundary' AND options ->> 'boundary' <> 'auto' AND NOT CASE found_by
+  IF options ? 'boundary' AND options ->> 'boundary' <> 'auto' AND NOT (CASE found_by
       WHEN 'serial' THEN options ->> 'boundary' ~ '^[0-9]{1,18}$'
-      ELSE coalesce(yardmaster.option_fits('an interval that is not negative', options -> 'boundary'), false) END THEN
+      ELSE coalesce(yardmaster.option_fits('an interval that is not negative', options -> 'boundary'), false) END) THEN
     RAISE EXCEPTION 'The option boundary must be auto or %, not %.',
       CASE found_by WHEN 'serial' THEN 'a whole number' ELSE 'an interval' END, options -> 'boundary' USING ERRCODE = 'YM003';
   END IF;

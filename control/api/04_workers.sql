@@ -77,9 +77,37 @@ BEGIN
 END
 $$;
 
+-- What these workers ran goes back to the queue, or ends as CRITICAL where a command ran it.
+CREATE OR REPLACE FUNCTION yardmaster.give_up_attempts(worker_ids bigint[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  WITH attempts AS (
+    UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
+    WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'
+    RETURNING a.id, a.run_id, a.worker
+  ), steps AS (
+    UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
+      message = concat_ws(' ', s.message, 'The worker vanished during this step.')
+    FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
+  )
+  UPDATE yardmaster.run r SET status = CASE WHEN r.queued THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
+    finished_at = CASE WHEN r.queued THEN NULL ELSE clock_timestamp() END,
+    message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).', a.worker,
+      extract(epoch FROM yardmaster.lease_length())::integer)
+  FROM attempts a WHERE r.id = a.run_id;
+END
+$$;
+
+-- Nothing may be left of what it ran; if something is, it is as lost as with its session.
 CREATE OR REPLACE FUNCTION yardmaster.end_worker(worker_id bigint)
-RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE yardmaster.worker w SET ended_at = clock_timestamp(), end_reason = 'stopped' WHERE w.id = $1 AND w.ended_at IS NULL
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE yardmaster.worker w SET ended_at = clock_timestamp(), end_reason = 'stopped'
+  WHERE w.id = end_worker.worker_id AND w.ended_at IS NULL;
+  PERFORM yardmaster.give_up_attempts(ARRAY[end_worker.worker_id]);
+END
 $$;
 
 -- Gives up the workers whose session is lost, or whose lease is over: what they ran goes back to the queue, or ends as
@@ -105,7 +133,9 @@ BEGIN
     FOR UPDATE SKIP LOCKED);
   WITH gone AS (
     SELECT w.id FROM yardmaster.worker w
-    WHERE w.ended_at IS NULL AND (w.lease_until < clock_timestamp()
+    WHERE w.ended_at IS NULL AND (
+      -- Behind a restart of this server, everybody gets the time of a lease to come back.
+      w.lease_until < clock_timestamp() AND pg_postmaster_start_time() < clock_timestamp() - yardmaster.lease_length()
       OR w.missing_since < clock_timestamp() - CASE WHEN w.slots = 0 THEN interval '0' ELSE interval '1.5 seconds' END)
     FOR UPDATE SKIP LOCKED
   ), given_up AS (
@@ -116,20 +146,7 @@ BEGIN
   IF lost IS NULL THEN
     RETURN 0;
   END IF;
-  WITH attempts AS (
-    UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
-    WHERE a.worker_id = ANY (lost) AND a.status = 'RUNNING'
-    RETURNING a.id, a.run_id, a.worker
-  ), steps AS (
-    UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
-      message = concat_ws(' ', s.message, 'The worker vanished during this step.')
-    FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
-  )
-  UPDATE yardmaster.run r SET status = CASE WHEN r.queued THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
-    finished_at = CASE WHEN r.queued THEN NULL ELSE clock_timestamp() END,
-    message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).', a.worker,
-      extract(epoch FROM yardmaster.lease_length())::integer)
-  FROM attempts a WHERE r.id = a.run_id;
+  PERFORM yardmaster.give_up_attempts(lost);
   RETURN cardinality(lost);
 END
 $$;

@@ -10,6 +10,7 @@ export const crashPoints = [
   'setup-after-activate',
   'undo-after-destination',
   'undo-after-control',
+  'claim-after-commit',
   'refresh-after-run-recorded',
   'refresh-after-take-over',
   'refresh-after-claim',

@@ -6,6 +6,7 @@ import type { Environment } from '../control/databases.ts'
 import { loadSecretKey } from '../control/secret-key.ts'
 import { defaultDirectory } from '../embedded/default-directory.ts'
 import { joinEmbedded } from '../embedded/join-embedded.ts'
+import { RunRecorder } from '../monitoring/run-recorder.ts'
 import { type ConnectionParts, parseConnectionUrl } from '../postgres/connection-url.ts'
 import type { Workplace } from '../worker/replication-run.ts'
 import { Progress } from './progress.ts'
@@ -85,18 +86,19 @@ export async function withWorkplace<Result>(
       context.options.logLevel,
       context.environment('YARDMASTER_SCREEN_READER') === '1',
     )
+    const recorder = new RunRecorder(control, { name: `cli#${process.pid}`, host: hostname(), slots: 0 })
     try {
       return await body({
         control,
         environment: context.environment,
         signal: context.signal,
-        worker: `cli#${process.pid}`,
-        host: hostname(),
+        recorder,
         streams: context.options.streams,
         onStep: (object, step) => progress.step(object, step),
       })
     } finally {
       progress.end()
+      await recorder.stop()
     }
   })
 }

@@ -2,7 +2,7 @@ import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { connectDatabase, listDatabases } from '../control/databases.ts'
 import { type Finding, inspectDatabase } from '../control/inspection.ts'
-import { markLostAttempts } from '../monitoring/run-log.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { findPosition } from '../replication/position.ts'
@@ -21,7 +21,7 @@ export const doctorGroup: Group = (program) => {
 
 async function run(context: CommandContext): Promise<number> {
   return withControl(context, async (control) => {
-    await markLostAttempts(control)
+    await releaseLostWorkers(control)
     const findings = [
       ...(await controlFindings(context, control)),
       ...(await databaseFindings(context, control)),

@@ -7,7 +7,8 @@ import {
   settableKey,
 } from '../config/replication-options.ts'
 import type { Control } from '../control/control.ts'
-import { lastRuns, lastSuccess, markLostAttempts } from '../monitoring/run-log.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
+import { lastRuns, lastSuccess } from '../monitoring/run-history.ts'
 import { displayQualified, printable } from '../postgres/identifier.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../replication/definition.ts'
 import { planRemoval } from '../replication/removal.ts'
@@ -106,7 +107,7 @@ async function resync(context: CommandContext, flags: Record<string, unknown>, d
 
 /** The rows of `replication list`, the JSON contract. */
 async function replicationRows(control: Control) {
-  await markLostAttempts(control)
+  await releaseLostWorkers(control)
   const replications = await listReplications(control)
   const jobs = replications.map((replication) => replication.jobId)
   const [runs, ages] = [await lastRuns(control, jobs), await lastSuccess(control, jobs)]

@@ -1,5 +1,5 @@
 import { formatBytes, formatDuration } from '../base/duration.ts'
-import type { RunResult } from '../worker/replication-run.ts'
+import type { RunResult } from '../worker/run-outcome.ts'
 import type { CommandContext } from './command-context.ts'
 
 /** The run's result as JSON or as one sentence; exit 1 when it is CRITICAL. */

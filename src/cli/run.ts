@@ -1,6 +1,7 @@
 import { formatBytes, formatCount, formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
-import { getRun, listRuns, listSteps, markLostAttempts } from '../monitoring/run-log.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
+import { getRun, listRuns, listSteps } from '../monitoring/run-history.ts'
 import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
 
@@ -47,7 +48,7 @@ async function list(context: CommandContext, flags: { job?: string; status?: str
   const jobId = flags.job === undefined ? undefined : wholeNumber(flags.job, '--job')
   const limit = wholeNumber(flags.limit, '--limit')
   return withControl(context, async (control) => {
-    await markLostAttempts(control)
+    await releaseLostWorkers(control)
     const rows = await listRuns(control, { jobId, status, limit })
     if (context.terminal.json) {
       context.terminal.document(
@@ -87,7 +88,7 @@ async function list(context: CommandContext, flags: { job?: string; status?: str
 
 async function show(context: CommandContext, _flags: object, id: string): Promise<number> {
   return withControl(context, async (control) => {
-    await markLostAttempts(control)
+    await releaseLostWorkers(control)
     const run = await getRun(control, id)
     const steps = await listSteps(control, run)
     const { terminal } = context

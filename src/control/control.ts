@@ -6,7 +6,7 @@ import { identifyCaller, migrate, planMigration } from './migrate.ts'
 import type { SecretKey } from './secret-key.ts'
 
 /** Milliseconds within which a control database answers that is there. */
-const answerWithin = 10_000
+const answerWithin = 8000
 
 export interface ControlOptions {
   readonly parts: ConnectionParts
@@ -20,43 +20,114 @@ export interface ControlOptions {
   readonly passwordFile?: string | undefined
 }
 
-/** The control database: one session for short statements, and more on request. */
+/** What is told to each new session of a process, before anything else: who it is, what it listens to. */
+type Introduction = (session: Session) => Promise<void>
+
+/** The control database: one session for short statements, opened anew when it is lost, and more on request. */
 export class Control {
   #session: Session
+  #opening: Promise<Session> | undefined
+  #closed = false
+  readonly #introductions: Introduction[] = []
+  readonly #lostListeners: (() => void)[] = []
   readonly key: SecretKey
   /** What destinations know this control database by. */
   readonly id: string
   readonly #options: ControlOptions
 
   constructor(session: Session, id: string, options: ControlOptions) {
-    this.#session = session
-    this.id = id
-    this.key = options.key
     this.#options = options
+    this.key = options.key
+    this.id = id
+    this.#session = this.#watched(session)
   }
 
   get session(): Session {
     return this.#session
   }
 
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /** Says `introduction` to the session that is there, and to each that takes its place. */
+  async introduce(introduction: Introduction): Promise<void> {
+    this.#introductions.push(introduction)
+    await introduction(this.#session)
+  }
+
   /** Opens the session anew when it was lost; a control database that is away is waited for, `patience` milliseconds at most. */
   async revive(patience: number): Promise<void> {
+    await this.perform((session) => session.query(sql`select 1`), patience)
+  }
+
+  /**
+   * Runs short statements that may be sent twice: what is lost with its connection is sent again by a new one. A control
+   * database that is away is waited for, `patience` milliseconds at most, without haste. A connection that gives no answer
+   * counts as lost.
+   */
+  async perform<Result>(work: (session: Session) => Promise<Result>, patience: number): Promise<Result> {
     const deadline = Date.now() + patience
-    for (;;) {
-      const session = this.#session
-      const timer = setTimeout(() => session.destroy(), answerWithin)
+    for (let pause = 100; ; pause = Math.min(pause * 2, 2000)) {
+      const broken = this.#session
       try {
-        if (session.isEnded) this.#session = await openSession(this.#options, 'control')
-        else await session.query(sql`select 1`)
-        return
+        return await this.#answered(await this.#opened(), work)
       } catch (error) {
-        const failure = session.failure(error)
-        if (!isConnectionLoss(failure) || (session.isEnded && Date.now() > deadline)) throw failure
-        if (session.isEnded) await new Promise((resolve) => setTimeout(resolve, 500))
-        await session.end()
-      } finally {
-        clearTimeout(timer)
+        const failure = broken.failure(error)
+        if (!isConnectionLoss(failure) && !failure.retryable) throw failure
+        // One that was found dead only now is replaced at once, whatever the patience.
+        const fresh = pause === 100 && !broken.isEnded
+        if (isConnectionLoss(failure)) await this.#session.end()
+        if (this.#closed || (!fresh && Date.now() >= deadline)) throw failure
+        await new Promise((resolve) => setTimeout(resolve, fresh ? 0 : pause * (0.5 + Math.random())))
       }
+    }
+  }
+
+  /** The session that stands, or a new one: one attempt at a time, whoever asks. */
+  async #opened(): Promise<Session> {
+    if (!this.#session.isEnded) return this.#session
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined
+    })
+    return this.#opening
+  }
+
+  async #open(): Promise<Session> {
+    await this.#session.end()
+    const session = await openSession(this.#options, 'control')
+    try {
+      for (const introduction of this.#introductions)
+        await this.#answered(session, (fresh) => introduction(fresh).then(() => undefined))
+    } catch (error) {
+      await session.end()
+      throw error
+    }
+    this.#session = this.#watched(session)
+    return session
+  }
+
+  /** Calls `listener` whenever the session is lost, so that a new one can be opened before it is needed. */
+  onLost(listener: () => void): void {
+    this.#lostListeners.push(listener)
+  }
+
+  #watched(session: Session): Session {
+    session.client.once('end', () => {
+      if (session !== this.#session || this.#closed) return
+      session.destroy()
+      for (const listener of this.#lostListeners) listener()
+    })
+    return session
+  }
+
+  /** A connection that is open and dead gives no answer at all: after a while it is cut, and fails as a lost one does. */
+  async #answered<Result>(session: Session, work: (session: Session) => Promise<Result>): Promise<Result> {
+    const timer = setTimeout(() => session.destroy(), answerWithin)
+    try {
+      return await work(session)
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -66,6 +137,7 @@ export class Control {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     await this.session.end()
   }
 }

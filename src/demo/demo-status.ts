@@ -1,7 +1,8 @@
 import { formatCount } from '../base/duration.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
 import { composeStatus, type StatusDocument } from '../http/status-document.ts'
 import { jobHistories, StepReader } from '../http/store.ts'
-import { listRuns, markLostAttempts } from '../monitoring/run-log.ts'
+import { listRuns } from '../monitoring/run-history.ts'
 import { printable } from '../postgres/identifier.ts'
 import { listReplications } from '../replication/store.ts'
 import { type Demo, refreshEvery } from './demo.ts'
@@ -17,7 +18,7 @@ export function demoStatus(demo: Demo, timer: RefreshTimer, writer: SourceWriter
   const stepReader = new StepReader()
   return async () => {
     const { control } = demo.place
-    await markLostAttempts(control)
+    await releaseLostWorkers(control)
     const replications = await listReplications(control)
     const histories = await jobHistories(
       control,

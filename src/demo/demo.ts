@@ -5,11 +5,13 @@ import { openControl } from '../control/control.ts'
 import { addDatabase } from '../control/databases.ts'
 import { loadSecretKey } from '../control/secret-key.ts'
 import { type JoinedServer, joinEmbedded } from '../embedded/join-embedded.ts'
+import { RunRecorder } from '../monitoring/run-recorder.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { inParallel } from '../replication/link.ts'
-import { addReplicationRun, type RunResult, refreshRun, type Workplace } from '../worker/replication-run.ts'
+import { addReplicationRun, refreshRun, type Workplace } from '../worker/replication-run.ts'
+import type { RunResult } from '../worker/run-outcome.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
 import { type DemoReplication, demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
@@ -80,16 +82,20 @@ async function onServer<Result>(
     await fill(connectTo, options)
     for (const name of [sourceDatabase, destinationDatabase])
       await addDatabase(control, name, server.url(name), ['demo'])
+    const recorder = new RunRecorder(control, { name: `demo#${process.pid}`, host: hostname(), slots: 0 })
     const place: Workplace = {
       control,
       // Nothing of the demo refers to the environment.
       environment: () => undefined,
       signal,
-      worker: `demo#${process.pid}`,
-      host: hostname(),
+      recorder,
       streams: options.streams,
     }
-    return await body({ directory, place, connect: connectTo })
+    try {
+      return await body({ directory, place, connect: connectTo })
+    } finally {
+      await recorder.stop()
+    }
   } finally {
     await control.close()
   }

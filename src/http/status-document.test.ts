@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { RunRow, StepRow } from '../monitoring/run-log.ts'
+import type { RunRow, StepRow } from '../monitoring/run-history.ts'
 import { definitionDefaults, type Replication } from '../replication/definition.ts'
 import { composeStatus, type StatusDocument } from './status-document.ts'
 import type { JobHistory } from './store.ts'

@@ -1,5 +1,5 @@
 import { formatDuration } from '../base/duration.ts'
-import type { RunRow, StepRow } from '../monitoring/run-log.ts'
+import type { RunRow, StepRow } from '../monitoring/run-history.ts'
 import { printable } from '../postgres/identifier.ts'
 import { destinationLabel, type Replication, sourceLabel } from '../replication/definition.ts'
 import type { JobHistory } from './store.ts'

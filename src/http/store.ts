@@ -1,5 +1,5 @@
 import type { Control } from '../control/control.ts'
-import { listSteps, type RunRow, type StepRow } from '../monitoring/run-log.ts'
+import { listSteps, type RunRow, type StepRow } from '../monitoring/run-history.ts'
 import { sql } from '../postgres/sql.ts'
 
 /** What the runs of one job came to. */

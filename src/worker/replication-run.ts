@@ -2,7 +2,10 @@ import { crashPoint } from '../base/crash-point.ts'
 import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { connectionParts, type Environment } from '../control/databases.ts'
-import { type LiveStep, markLostAttempts, type Outcome, RunLog, runningRun } from '../monitoring/run-log.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
+import { runningRun } from '../monitoring/run-history.ts'
+import type { LiveStep, RunLog } from '../monitoring/run-log.ts'
+import type { RunRecorder } from '../monitoring/run-recorder.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import type { ConnectionParts } from '../postgres/connection-url.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
@@ -23,36 +26,24 @@ import {
   replicationExists,
   setReplicationStatus,
 } from '../replication/store.ts'
+import { carryOut, controlPatience, type RunResult } from './run-outcome.ts'
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
 const undoPatience = 30_000
-/** Milliseconds for which a control database that is away is waited for once the work in the destination is done. */
-const controlPatience = 60_000
 
 /** Where and for whom runs are carried out in this process. */
 export interface Workplace {
   readonly control: Control
   readonly environment: Environment
   readonly signal: AbortSignal
-  /** Name of this worker, e.g. `cli#4711`, and of its host. */
-  readonly worker: string
-  readonly host: string
+  /** Keeps the records of this process's runs. */
+  readonly recorder: RunRecorder
   /** Streams that read a large source side by side. */
   readonly streams: number
+  /** A run that the signal breaks off goes back to the queue, for another worker. */
+  readonly givesBack?: boolean
   /** Hears of steps and progress as they happen. */
   readonly onStep?: ((object: string, step: LiveStep) => void) | undefined
-}
-
-export interface RunResult {
-  readonly run_id: string
-  readonly status: 'OK' | 'WARNING' | 'CRITICAL'
-  readonly reason: string | null
-  readonly rows: number
-  readonly bytes: number
-  readonly seconds: number
-  readonly message: string
-  /** What ended the run, when it is CRITICAL. */
-  readonly failure: Failure | undefined
 }
 
 /** What a refresh may be asked for; as in `RefreshContext`. */
@@ -102,8 +93,7 @@ export async function addReplicationRun(
   place: Workplace,
   wanted: NewReplication,
 ): Promise<{ replication: Replication | undefined; result: RunResult }> {
-  await place.control.revive(0)
-  await markLostAttempts(place.control)
+  await releaseLostWorkers(place.control)
   await clearLeftover(place, wanted)
   await planNewReplication(place, wanted)
   let replication: Replication | undefined
@@ -124,27 +114,45 @@ export async function addReplicationRun(
   return { replication: await findReplication(place.control, destinationLabel(wanted)), result }
 }
 
+/** A claimed run: what was asked for when it was queued. */
+export interface ClaimedRun {
+  readonly runId: string
+  readonly jobId: number
+  readonly token: string
+  readonly options: RefreshOptions
+}
+
+/** Carries out a run that was claimed: a refresh, or a set-up that was left to the workers. */
+export async function claimedRun(place: Workplace, claimed: ClaimedRun, replication: Replication): Promise<RunResult> {
+  const object = destinationLabel(replication)
+  const log = place.recorder.record(claimed, place.onStep && ((step) => place.onStep?.(object, step)))
+  crashPoint('claim-after-commit')
+  return carryOut(place, object, log, () => {
+    refuseRemoved(replication)
+    return refreshAndActivate(place, replication, log, claimed.options)
+  })
+}
+
+function refuseRemoved(replication: Replication): void {
+  if (replication.status !== 'removing') return
+  throw new Failure('replication_broken_off', {
+    message: `The removal of ${destinationLabel(replication)} was broken off.`,
+    object: destinationLabel(replication),
+    remedy: `Finish it: yardmaster replication remove ${destinationLabel(replication)}`,
+  })
+}
+
 /** Refreshes a replication, or finishes its set-up. */
 export async function refreshRun(
   place: Workplace,
   replication: Replication,
   options: RefreshOptions,
 ): Promise<RunResult> {
-  await place.control.revive(0)
-  await markLostAttempts(place.control)
+  await releaseLostWorkers(place.control)
   const current = await getReplicationByJob(place.control, replication.jobId)
-  if (current.status === 'removing') {
-    throw new Failure('replication_broken_off', {
-      message: `The removal of ${destinationLabel(current)} was broken off.`,
-      object: destinationLabel(current),
-      remedy: `Finish it: yardmaster replication remove ${destinationLabel(current)}`,
-    })
-  }
-  return record(
-    place,
-    { ...current, operation: 'refresh' },
-    async () => current.jobId,
-    (log) => refreshAndActivate(place, current, log, options),
+  refuseRemoved(current)
+  return record(place, { ...current, operation: 'refresh' }, current.jobId, (log) =>
+    refreshAndActivate(place, current, log, options),
   )
 }
 
@@ -154,36 +162,30 @@ export async function removeReplicationRun(
   replication: Replication,
   mode: RemovalMode,
 ): Promise<RunResult> {
-  await place.control.revive(0)
-  await markLostAttempts(place.control)
-  return record(
-    place,
-    { ...replication, operation: 'remove' },
-    async () => replication.jobId,
-    async () => {
-      const chosen = replication.status === 'setting_up' ? 'undo' : mode
-      if (replication.status !== 'setting_up') await setReplicationStatus(place.control, replication, 'removing')
-      crashPoint('remove-after-mark')
-      try {
-        const connector = connectorOf(place, replication)
-        await removeFromDestination(replication, place.control.id, chosen, connector, place.signal)
-      } catch (error) {
-        await withdrawRemoval(place, replication)
-        throw error
-      }
-      await place.control.revive(controlPatience)
-      await forgetReplication(place.control, replication)
-      crashPoint('remove-after-control')
-      return {
-        level: 'OK',
-        reason: null,
-        tookEffect: true,
-        message: `${destinationLabel(replication)} is removed.`,
-        rows: 0,
-        bytes: 0,
-      }
-    },
-  )
+  await releaseLostWorkers(place.control)
+  return record(place, { ...replication, operation: 'remove' }, replication.jobId, async () => {
+    const chosen = replication.status === 'setting_up' ? 'undo' : mode
+    if (replication.status !== 'setting_up') await setReplicationStatus(place.control, replication, 'removing')
+    crashPoint('remove-after-mark')
+    try {
+      const connector = connectorOf(place, replication)
+      await removeFromDestination(replication, place.control.id, chosen, connector, place.signal)
+    } catch (error) {
+      await withdrawRemoval(place, replication)
+      throw error
+    }
+    await place.control.revive(controlPatience)
+    await forgetReplication(place.control, replication)
+    crashPoint('remove-after-control')
+    return {
+      level: 'OK',
+      reason: null,
+      tookEffect: true,
+      message: `${destinationLabel(replication)} is removed.`,
+      rows: 0,
+      bytes: 0,
+    }
+  })
 }
 
 /** A removal that failed leaves a replication that goes on as before, if the destination says that nothing was removed. */
@@ -217,7 +219,7 @@ async function refreshAndActivate(
     takeOver: options.takeOver ?? false,
     limit: options.limit ?? null,
     repull: options.repull ?? null,
-    isOver: async () => false,
+    isOver: (token) => place.recorder.isOver(token),
   })
   if (replication.status === 'setting_up' && result.tookEffect) {
     crashPoint('setup-after-initial-load')
@@ -234,80 +236,18 @@ async function record(
   about: Pick<Replication, 'destination' | 'destinationDatabase' | 'site'> & {
     operation: 'setup' | 'refresh' | 'remove'
   },
-  register: (session: Session) => Promise<number>,
+  register: number | ((session: Session) => Promise<number>),
   work: (log: RunLog, jobId: number) => Promise<RefreshResult>,
 ): Promise<RunResult> {
-  const label = destinationLabel(about)
-  const started = Date.now()
-  let jobId = 0
-  const log = await RunLog.begin(
-    place.control,
-    {
-      database: about.destinationDatabase,
-      operation: about.operation,
-      object: label,
-      site: about.site,
-      worker: place.worker,
-      host: place.host,
-    },
-    async (session) => {
-      jobId = await register(session)
-      return jobId
-    },
-    place.onStep && ((step) => place.onStep?.(label, step)),
+  const object = destinationLabel(about)
+  let jobId = typeof register === 'number' ? register : 0
+  const log = await place.recorder.begin(
+    { database: about.destinationDatabase, operation: about.operation, object, site: about.site },
+    typeof register === 'number' ? register : async (session) => (jobId = await register(session)),
+    place.onStep && ((step) => place.onStep?.(object, step)),
   )
   crashPoint('refresh-after-run-recorded')
-  let result: RefreshResult & { failure?: Failure }
-  try {
-    result = await work(log, jobId)
-  } catch (error) {
-    const failure = toFailure(error, { side: 'database', object: label })
-    result = {
-      level: 'CRITICAL',
-      reason: null,
-      tookEffect: false,
-      message: failure.message,
-      rows: 0,
-      bytes: 0,
-      failure,
-    }
-  }
-  crashPoint('refresh-before-outcome')
-  const outcome = await conclude(log, result)
-  crashPoint('refresh-after-outcome')
-  return {
-    run_id: log.runId,
-    status: outcome.level,
-    reason: outcome.reason,
-    rows: outcome.rows,
-    bytes: outcome.bytes,
-    seconds: (Date.now() - started) / 1000,
-    message: outcome.message,
-    failure: outcome.failure,
-  }
-}
-
-type Conclusion = Outcome & { readonly failure: Failure | undefined }
-
-/** Writes the run's end, and says so when the record could not be kept or belongs to somebody else by now. */
-async function conclude(log: RunLog, result: RefreshResult & { failure?: Failure }): Promise<Conclusion> {
-  const { failure } = result
-  const reason = failure ? (failure.code === 'cancelled' ? 'cancelled' : 'failed') : result.reason
-  const outcome = { ...result, reason, failure }
-  try {
-    const said = failure ? `[${failure.code}] ${failure.message}` : result.message
-    if (await log.finish({ ...outcome, message: said })) return outcome
-    const message = `${result.message} The record of run ${log.runId} was closed before: another attempt took its place.`
-    return { ...outcome, message, level: result.level === 'OK' ? 'WARNING' : result.level }
-  } catch (error) {
-    const lost = toFailure(error, { side: 'control', object: 'the control database' })
-    const unkept = new Failure(lost.code, {
-      message: `${result.message} This outcome could not be recorded as run ${log.runId}: ${lost.message}`,
-      object: lost.object ?? undefined,
-      cause: failure ?? lost,
-    })
-    return { ...outcome, level: 'CRITICAL', failure: unkept }
-  }
+  return carryOut(place, object, log, () => work(log, jobId))
 }
 
 async function undoSetup(place: Workplace, replication: Replication, error: unknown): Promise<Failure> {

@@ -2,12 +2,14 @@ import { afterAll, expect } from 'vitest'
 import { type Control, openControl } from '../../src/control/control.ts'
 import { addDatabase } from '../../src/control/databases.ts'
 import { loadSecretKey } from '../../src/control/secret-key.ts'
+import { RunRecorder } from '../../src/monitoring/run-recorder.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import type { QualifiedName } from '../../src/postgres/identifier.ts'
 import { sql } from '../../src/postgres/sql.ts'
 import { definitionDefaults, type ReplicationType } from '../../src/replication/definition.ts'
 import { getReplicationByJob, type NewReplication } from '../../src/replication/store.ts'
-import { addReplicationRun, type RunResult, refreshRun, type Workplace } from '../../src/worker/replication-run.ts'
+import { addReplicationRun, refreshRun, type Workplace } from '../../src/worker/replication-run.ts'
+import type { RunResult } from '../../src/worker/run-outcome.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
 
 const key = '17'.repeat(32)
@@ -24,11 +26,13 @@ export class CopyPair {
   /** What a command line needs to work with the same registration. */
   readonly environment: Record<string, string>
   readonly #control: Control
+  readonly #recorder: RunRecorder
 
   private constructor(source: TestDatabase, destination: TestDatabase, control: Control, controlUrl: string) {
     this.source = source
     this.destination = destination
     this.#control = control
+    this.#recorder = new RunRecorder(control, { name: `test#${process.pid}`, host: 'here', slots: 0 })
     this.environment = {
       YARDMASTER_CONTROL_URL: controlUrl,
       YARDMASTER_KEY: key,
@@ -90,8 +94,7 @@ export class CopyPair {
       control: this.#control,
       environment: () => undefined,
       signal: new AbortController().signal,
-      worker: `test#${process.pid}`,
-      host: 'here',
+      recorder: this.#recorder,
       streams: 2,
     }
   }

@@ -1,8 +1,9 @@
 import { afterAll, expect } from 'vitest'
 import { type Control, openControl } from '../../src/control/control.ts'
 import { addDatabase } from '../../src/control/databases.ts'
+import { releaseLostWorkers } from '../../src/control/registration.ts'
 import { loadSecretKey } from '../../src/control/secret-key.ts'
-import { markLostAttempts } from '../../src/monitoring/run-log.ts'
+import { RunRecorder } from '../../src/monitoring/run-recorder.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import { definitionDefaults } from '../../src/replication/definition.ts'
 import type { NewReplication } from '../../src/replication/store.ts'
@@ -29,10 +30,12 @@ export class Stage {
   readonly destination: TestDatabase
   readonly controlDatabase: TestDatabase
   readonly control: Control
+  readonly #recorder: RunRecorder
 
   constructor(databases: [TestDatabase, TestDatabase, TestDatabase], control: Control) {
     ;[this.source, this.destination, this.controlDatabase] = databases
     this.control = control
+    this.#recorder = new RunRecorder(control, { name: `test#${process.pid}`, host: 'here', slots: 0 })
   }
 
   get environment(): Record<string, string> {
@@ -63,8 +66,7 @@ export class Stage {
       control: this.control,
       environment: () => undefined,
       signal,
-      worker: `test#${process.pid}`,
-      host: 'here',
+      recorder: this.#recorder,
       streams: 2,
     }
   }
@@ -141,7 +143,7 @@ export class Stage {
 
   /** The newest runs, after the dead were told from the living; `n` of them. */
   async runs(n = 1): Promise<{ operation: string; status: string; reason: string | null; message: string }[]> {
-    await markLostAttempts(this.control)
+    await releaseLostWorkers(this.control)
     return this.controlDatabase.query(
       'select operation, status, reason, message from yardmaster.runs order by id desc limit $1',
       [n],
