@@ -65,7 +65,7 @@ $$;
 -- Takes work for a worker: slots that are due become runs, and of the runs that wait, oldest first, at most `slots` become the
 -- worker's, each with a new attempt. No run is ever given twice, and never two of one job.
 CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer)
-RETURNS TABLE (run_id bigint, job_id integer, operation text, options jsonb, attempt_id bigint, attempt integer, token uuid)
+RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -77,7 +77,7 @@ BEGIN
         SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING'))::integer AS slots
     FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE
   ), taken AS (
-    SELECT r.id, r.job_id, r.operation, r.options
+    SELECT r.id, r.job_id, r.object, r.operation, r.options
     FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
     WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds)
       AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
@@ -95,12 +95,21 @@ BEGIN
     FROM taken t, free f
     RETURNING id, attempt.run_id, number, attempt.token
   )
-  SELECT t.id, t.job_id, t.operation, t.options, a.id, a.number, a.token
+  SELECT t.id, t.job_id, t.object, t.operation, t.options, a.number, a.token
   FROM taken t JOIN attempts a ON a.run_id = t.id;
 EXCEPTION WHEN unique_violation THEN
   -- Another claim took a run of the same job in this very moment: there is another look soon.
   RETURN;
 END
+$$;
+
+-- What a worker is believed to carry out: a claim whose answer was lost is found here.
+CREATE OR REPLACE FUNCTION yardmaster.held_runs(worker_id bigint)
+RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+  WHERE a.worker_id = $1 AND a.status = 'RUNNING' AND r.queued
 $$;
 
 -- Slots that are due become runs that wait. Each is taken by one caller, and made once.

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type ProgramOptions, resolveProgramOptions } from '../config/program-options.ts'
 import { type Control, openControl } from '../control/control.ts'
 import type { Environment } from '../control/databases.ts'
+import type { WorkerIdentity } from '../control/registration.ts'
 import { loadSecretKey } from '../control/secret-key.ts'
 import { defaultDirectory } from '../embedded/default-directory.ts'
 import { joinEmbedded } from '../embedded/join-embedded.ts'
@@ -75,10 +76,11 @@ export async function withControl<Result>(
   }
 }
 
-/** Carries runs out in this process, with progress on stderr. */
+/** Carries runs out in this process, with progress on stderr; as a command, or as the worker that it is said to be. */
 export async function withWorkplace<Result>(
   context: CommandContext,
   body: (place: Workplace) => Promise<Result>,
+  identity: WorkerIdentity = { name: `cli#${process.pid}`, host: hostname(), slots: 0 },
 ): Promise<Result> {
   return withControl(context, async (control) => {
     const progress = new Progress(
@@ -86,7 +88,7 @@ export async function withWorkplace<Result>(
       context.options.logLevel,
       context.environment('YARDMASTER_SCREEN_READER') === '1',
     )
-    const recorder = new RunRecorder(control, { name: `cli#${process.pid}`, host: hostname(), slots: 0 })
+    const recorder = new RunRecorder(control, identity)
     try {
       return await body({
         control,

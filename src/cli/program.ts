@@ -13,6 +13,7 @@ import { migrateGroup } from './migrate.ts'
 import { replicationGroup } from './replication.ts'
 import { runGroup } from './run.ts'
 import { asHelp, UsageCommand } from './usage.ts'
+import { workerGroup } from './worker.ts'
 
 /** The whole command line, for parsing and for the reference page. */
 export function buildProgram(): Command {
@@ -25,7 +26,16 @@ export function buildProgram(): Command {
     .showSuggestionAfterError()
     .helpCommand(false)
     .exitOverride()
-  for (const group of [databaseGroup, replicationGroup, runGroup, doctorGroup, migrateGroup, demoGroup, helpGroup])
+  for (const group of [
+    databaseGroup,
+    replicationGroup,
+    runGroup,
+    workerGroup,
+    doctorGroup,
+    migrateGroup,
+    demoGroup,
+    helpGroup,
+  ])
     group(program)
   addGlobalOptions(program)
   return program

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { requireTrustedSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
+import type { BoundMemory, Mark } from './bound.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { inTransaction } from './link.ts'
 import { occupiedRelations } from './snapshot-sides.ts'
@@ -39,6 +40,12 @@ export interface PositionState {
   oldSideFull?: boolean
   /** Token of the attempt whose rows are there. */
   appliedBy?: string
+  /** Incremental types: every row up to here is there. Null: from the beginning; absent: nothing was decided yet. */
+  mark?: Mark | null
+  /** What the bound's sampling keeps between refreshes (`bound.ts`). */
+  memory?: BoundMemory
+  /** Largest finite control value that the destination held when we last wrote there; absent where no index tells. */
+  highest?: string | null
 }
 
 export interface Position {
@@ -73,9 +80,7 @@ export async function ensurePositionTable(session: Session): Promise<void> {
   if (there.table) return
   try {
     if (!there.schema) await session.script(`create schema yardmaster; comment on schema yardmaster is '${madeByUs}'`)
-    await session.script(
-      readFileSync(new URL('../../control/destination/000001_position.sql', import.meta.url), 'utf8'),
-    )
+    for (const text of destinationMigrations()) await session.script(text)
   } catch (error) {
     const failure = session.failure(error)
     if (failure.code !== 'permission_denied') throw failure
@@ -85,6 +90,29 @@ export async function ensurePositionTable(session: Session): Promise<void> {
       remedy: `As an administrator of ${session.object}: CREATE SCHEMA yardmaster AUTHORIZATION ${session.parts.user};`,
     })
   }
+}
+
+/** What a destination gets, in order; the table's comment says up to which it has come. */
+function destinationMigrations(): string[] {
+  const folder = new URL('../../control/destination/', import.meta.url)
+  return readdirSync(folder)
+    .sort()
+    .map((file) => readFileSync(new URL(file, folder), 'utf8'))
+}
+
+/** Brings a table of positions up to date that an older program made. Only its owner can. */
+async function updatePositionTable(session: Session): Promise<void> {
+  const versionOf = async () => {
+    const row = await session.one<{ version: string | null }>(sql`
+      select substring(obj_description(to_regclass('yardmaster.position'), 'pg_class') from '[0-9]+$') as version`)
+    return Number(row.version ?? 0)
+  }
+  const known = destinationMigrations()
+  if ((await versionOf()) >= known.length) return
+  await inTransaction(session, `begin; set local lock_timeout = '10s'`, async () => {
+    await lockPositionTable(session)
+    for (const text of known.slice(await versionOf())) await session.script(text)
+  })
 }
 
 /** In the caller's transaction: takes the table of positions away when no replication is left. */
@@ -199,25 +227,6 @@ function freeingRemedy(position: Position): string {
   return `Remove it there. Where that control database is gone for good, free the destination by: ${objects}DELETE FROM yardmaster.position WHERE replication_id = '${position.replicationId}'; then add it here.`
 }
 
-/** Tries to take the session lock of a replication; `wait` is milliseconds, Infinity for ever. */
-export async function lockDestination(
-  session: Session,
-  lockNumber: number,
-  wait: number,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const deadline = Date.now() + wait
-  for (;;) {
-    const row = await session.one<{ got: boolean }>(
-      sql`select pg_try_advisory_lock(${lockClass}, ${lockNumber}) as got`,
-    )
-    if (row.got) return true
-    if (Date.now() >= deadline) return false
-    signal?.throwIfAborted()
-    await new Promise((resolve) => setTimeout(resolve, Math.min(200, Math.max(0, deadline - Date.now()))))
-  }
-}
-
 /** Who holds the session lock, for a message. */
 export async function lockHolder(session: Session, lockNumber: number): Promise<string> {
   const row = await session.first<{ pid: number; application_name: string | null }>(sql`
@@ -229,29 +238,69 @@ export async function lockHolder(session: Session, lockNumber: number): Promise<
     : 'a session that has just ended'
 }
 
+/** Who wants to write, and how long it may wait for another who does. */
+export interface Claimant {
+  /** Of the attempt. */
+  readonly token: string
+  /** Milliseconds; Infinity for ever. */
+  readonly wait: number
+  /** Whether the attempt with this token is over, so that what it left behind may be ended. */
+  readonly isOver: (token: string) => Promise<boolean>
+  readonly signal?: AbortSignal
+}
+
+/** Milliseconds that the session of an attempt that is over gets to end. */
+const leftoverPatience = 10_000
+
 /**
- * Makes this attempt the only one that may write. The caller holds the session lock, so whoever still holds the row is a
- * worker that everybody has given up: its sessions are ended.
+ * Takes the session lock and makes this attempt the only one that may write, in one statement: whoever holds the lock is known
+ * by the position from the first moment. Undefined where somebody else holds it to the end of the wait. A session that an
+ * attempt has left behind that everybody gave up (its worker hangs, or is cut off) is ended. Throws `replication_unknown`.
  */
-export async function claimPosition(
+export async function claimDestination(
   session: Session,
   openHelper: () => Promise<Session>,
-  replicationId: string,
-  token: string,
-): Promise<Position> {
-  if (!(await findPosition(session, replicationId))) {
-    const message = `The replication was removed from ${session.object} while this waited for its lock.`
-    throw new Failure('replication_unknown', { message, object: session.object })
+  position: Pick<Position, 'replicationId' | 'lockNumber'>,
+  claimant: Claimant,
+): Promise<Position | undefined> {
+  await updatePositionTable(session)
+  let deadline = Date.now() + claimant.wait
+  for (let leftoverEnded = false; ; ) {
+    const claimed = await tryClaim(session, openHelper, position, claimant.token)
+    if (claimed) return claimed
+    if (!leftoverEnded && (await endLeftover(session, position, claimant))) {
+      leftoverEnded = true
+      deadline = Math.max(deadline, Date.now() + leftoverPatience)
+    }
+    if (Date.now() >= deadline) return undefined
+    claimant.signal?.throwIfAborted()
+    await new Promise((resolve) => setTimeout(resolve, Math.min(leftoverEnded ? 20 : 200, deadline - Date.now())))
   }
+}
+
+/** The row may be locked by a worker that lost its session lock and does not know it yet: its sessions are ended. */
+async function tryClaim(
+  session: Session,
+  openHelper: () => Promise<Session>,
+  { replicationId, lockNumber }: Pick<Position, 'replicationId' | 'lockNumber'>,
+  token: string,
+): Promise<Position | undefined> {
   for (let round = 0; ; round += 1) {
     const ending = setTimeout(() => void endBlockers(session, openHelper).catch(() => undefined), 500)
     try {
       await session.script(`begin; set local lock_timeout = '5s'`)
-      const position = await session.one<Position>(sql`
-        update yardmaster.position set token = ${token}, updated_at = clock_timestamp()
-        where replication_id = ${replicationId} returning ${columns}`)
+      const row = await session.one<{ got: boolean; claimed: Position | null }>(sql`
+        with lock as materialized (select pg_try_advisory_lock(${lockClass}, ${lockNumber}) as got),
+        claimed as (
+          update yardmaster.position set token = ${token}, session_pid = pg_backend_pid(), updated_at = clock_timestamp(),
+            session_start = (select a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid())
+          where replication_id = ${replicationId} and (select got from lock) returning ${columns})
+        select lock.got, to_jsonb(claimed) as claimed from lock left join claimed on true`)
       await session.script('commit')
-      return position
+      if (!row.got) return undefined
+      if (row.claimed) return row.claimed
+      const message = `The replication was removed from ${session.object} while this waited for its lock.`
+      throw new Failure('replication_unknown', { message, object: session.object })
     } catch (error) {
       await session.script('rollback').catch(() => undefined)
       const failure = session.failure(error)
@@ -260,6 +309,26 @@ export async function claimPosition(
       clearTimeout(ending)
     }
   }
+}
+
+/** Ends the session that holds the lock for an attempt that is over; true when there was one. */
+async function endLeftover(
+  session: Session,
+  { replicationId, lockNumber }: Pick<Position, 'replicationId' | 'lockNumber'>,
+  { isOver }: Claimant,
+): Promise<boolean> {
+  const holder = await session.first<{ token: string; pid: number; start: string }>(sql`
+    select p.token, a.pid, a.backend_start::text as start
+    from yardmaster.position p
+    join pg_locks l on l.locktype = 'advisory' and l.classid = ${lockClass} and l.objid = ${lockNumber} and l.objsubid = 2
+      and l.granted and l.database = (select oid from pg_database where datname = current_database()) and l.pid = p.session_pid
+    join pg_stat_activity a on a.pid = p.session_pid and a.backend_start = p.session_start
+    where p.replication_id = ${replicationId} and p.token is not null`)
+  if (!holder || !(await isOver(holder.token).catch(() => false))) return false
+  await session.query(sql`
+    select pg_terminate_backend(a.pid) from pg_stat_activity a
+    where a.pid = ${holder.pid} and a.backend_start = ${holder.start}::timestamptz`)
+  return true
 }
 
 /** Waits until nobody registers or removes anything: a registration whose connection broke may still be about to commit. */

@@ -5,10 +5,9 @@ import { destinationLabel, type ReplicationType } from './definition.ts'
 import { Link } from './link.ts'
 import {
   adoptPosition,
-  claimPosition,
+  claimDestination,
   findHolder,
   findPosition,
-  lockDestination,
   lockHolder,
   type Position,
   refuseForeign,
@@ -47,16 +46,16 @@ export async function refreshReplication(context: RefreshContext): Promise<Refre
     const destination = await link.destination()
     const foreign = context.takeOver ? await foreignHolder(context, destination) : undefined
     if (foreign) {
-      if (!(await lock(context, destination, foreign))) return await locked(context, destination, foreign)
+      if (!(await claim(context, link, destination, foreign))) return await locked(context, destination, foreign)
       await adoptPosition(destination, foreign, replication, context.controlId)
       crashPoint('refresh-after-take-over')
     }
     const position = await registerDestination(destination, replication, context.controlId)
     refuseForeign(position, replication, context.controlId)
-    if (!(await lock(context, destination, position))) return await locked(context, destination, position)
-    const claimed = await claimPosition(destination, () => link.destination(), replication.id, context.token)
+    const claimed = await claim(context, link, destination, position)
+    if (!claimed) return await locked(context, destination, position)
     crashPoint('refresh-after-claim')
-    if (replication.status === 'setting_up' && adoptedExisting(replication, claimed)) {
+    if (replication.type === 'table' && replication.status === 'setting_up' && adoptedExisting(replication, claimed)) {
       return {
         level: 'OK',
         reason: null,
@@ -86,8 +85,13 @@ async function foreignHolder(context: RefreshContext, destination: Session): Pro
   return own && own.controlId !== context.controlId ? own : undefined
 }
 
-async function lock(context: RefreshContext, destination: Session, position: Position): Promise<boolean> {
-  return lockDestination(destination, position.lockNumber, context.wait, context.signal)
+async function claim(
+  context: RefreshContext,
+  link: Link,
+  destination: Session,
+  position: Position,
+): Promise<Position | undefined> {
+  return claimDestination(destination, () => link.destination(), position, context)
 }
 
 async function locked(context: RefreshContext, destination: Session, position: Position): Promise<RefreshResult> {

@@ -12,10 +12,10 @@ import { dressingOf } from './dressing.ts'
 import { type Connector, Link } from './link.ts'
 import { lookUpPosition } from './lost-commit.ts'
 import {
-  claimPosition,
+  type Claimant,
+  claimDestination,
   dropUnusedPositionTable,
   findPosition,
-  lockDestination,
   lockHolder,
   lockPositionTable,
   type Position,
@@ -59,6 +59,7 @@ export async function removeFromDestination(
   mode: RemovalMode,
   connector: Connector,
   signal: AbortSignal,
+  isOver: Claimant['isOver'] = async () => false,
 ): Promise<void> {
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
@@ -67,14 +68,11 @@ export async function removeFromDestination(
     const found = await findPosition(destination, replication.id)
     if (found) {
       refuseForeign(found, replication, controlId)
-      await lockOrRefuse(destination, replication, found, signal)
-    }
-    // Only now, behind the lock, is known which side is live; and nobody removed it while we waited.
-    if (found && (await findPosition(destination, replication.id))) {
-      // A worker that lost its lock and does not know it yet can change nothing from here on.
-      const position = await claimPosition(destination, () => link.destination(), replication.id, randomUUID())
+      // Only behind the lock is known which side is live. A worker that lost it and does not know that yet can change nothing
+      // from here on.
+      const position = await claimOrRefuse(link, destination, replication, found, isOver, signal)
       crashPoint('remove-after-claim')
-      await removeUnderLocks({ connector, replication }, destination, position, mode, signal)
+      if (position) await removeUnderLocks({ connector, replication }, destination, position, mode, signal)
     }
     crashPoint(mode === 'undo' ? 'undo-after-destination' : 'remove-after-destination')
   } catch (error) {
@@ -103,13 +101,23 @@ async function removeUnderLocks(
   }
 }
 
-async function lockOrRefuse(
+/** Undefined where somebody else has removed it meanwhile. */
+async function claimOrRefuse(
+  link: Link,
   destination: Session,
   replication: Replication,
   position: Position,
+  isOver: Claimant['isOver'],
   signal: AbortSignal,
-): Promise<void> {
-  if (await lockDestination(destination, position.lockNumber, 10_000, signal)) return
+): Promise<Position | undefined> {
+  const claimant = { token: randomUUID(), wait: 10_000, isOver, signal }
+  try {
+    const claimed = await claimDestination(destination, () => link.destination(), position, claimant)
+    if (claimed) return claimed
+  } catch (error) {
+    if (destination.failure(error).code === 'replication_unknown') return undefined
+    throw error
+  }
   throw new Failure('lock_timeout', {
     message: `A refresh of ${destinationLabel(replication)} runs: ${await lockHolder(destination, position.lockNumber)}; nothing was removed.`,
     object: destinationLabel(replication),

@@ -89,8 +89,15 @@ export async function listReplications(control: Control): Promise<Replication[]>
   return rows.map(fromRow)
 }
 
-export async function getReplicationByJob(control: Control, jobId: number): Promise<Replication> {
-  return fromRow(await control.session.one<Row>(sql`${selection} where job_id = ${jobId}`))
+/** Throws `replication_unknown` where it was removed. `patience`: milliseconds to wait for a control database that is away. */
+export async function getReplicationByJob(control: Control, jobId: number, patience = 0): Promise<Replication> {
+  const row = await control.perform(
+    (session) => session.first<Row>(sql`${selection} where job_id = ${jobId}`),
+    patience,
+  )
+  if (row) return fromRow(row)
+  const message = `The replication of job ${jobId} was removed.`
+  throw new Failure('replication_unknown', { message, object: `job ${jobId}` })
 }
 
 /** Finds a replication by `schema.table` or `database:schema.table`. Throws `replication_unknown`, `replication_ambiguous`. */

@@ -118,19 +118,23 @@ export async function addReplicationRun(
 export interface ClaimedRun {
   readonly runId: string
   readonly jobId: number
+  /** What it works on, as people know it. */
+  readonly object: string
   readonly token: string
   readonly options: RefreshOptions
 }
 
 /** Carries out a run that was claimed: a refresh, or a set-up that was left to the workers. */
-export async function claimedRun(place: Workplace, claimed: ClaimedRun, replication: Replication): Promise<RunResult> {
-  const object = destinationLabel(replication)
+export async function claimedRun(place: Workplace, claimed: ClaimedRun): Promise<RunResult> {
+  const { object } = claimed
   const log = place.recorder.record(claimed, place.onStep && ((step) => place.onStep?.(object, step)))
   crashPoint('claim-after-commit')
-  return carryOut(place, object, log, () => {
+  const work = async () => {
+    const replication = await getReplicationByJob(place.control, claimed.jobId, controlPatience)
     refuseRemoved(replication)
     return refreshAndActivate(place, replication, log, claimed.options)
-  })
+  }
+  return carryOut(place, object, log, work, Number.POSITIVE_INFINITY)
 }
 
 function refuseRemoved(replication: Replication): void {
@@ -169,7 +173,9 @@ export async function removeReplicationRun(
     crashPoint('remove-after-mark')
     try {
       const connector = connectorOf(place, replication)
-      await removeFromDestination(replication, place.control.id, chosen, connector, place.signal)
+      await removeFromDestination(replication, place.control.id, chosen, connector, place.signal, (token) =>
+        place.recorder.isOver(token),
+      )
     } catch (error) {
       await withdrawRemoval(place, replication)
       throw error
@@ -247,7 +253,7 @@ async function record(
     place.onStep && ((step) => place.onStep?.(object, step)),
   )
   crashPoint('refresh-after-run-recorded')
-  return carryOut(place, object, log, () => work(log, jobId))
+  return carryOut(place, object, log, () => work(log, jobId), controlPatience)
 }
 
 async function undoSetup(place: Workplace, replication: Replication, error: unknown): Promise<Failure> {

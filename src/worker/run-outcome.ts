@@ -31,12 +31,16 @@ interface Conclusion {
   readonly failure: Failure | undefined
 }
 
-/** Does the work of a run that has begun, and writes its end, whatever it comes to. */
+/**
+ * Does the work of a run that has begun, and writes its end, whatever it comes to; a control database that is away is waited
+ * for, `patience` milliseconds.
+ */
 export async function carryOut(
   place: { readonly signal: AbortSignal; readonly givesBack?: boolean },
   object: string,
   log: RunLog,
   work: () => Promise<RefreshResult>,
+  patience: number,
 ): Promise<RunResult> {
   const started = Date.now()
   let conclusion: Conclusion
@@ -50,7 +54,7 @@ export async function carryOut(
     conclusion = { ...conclusion, status: 'WAITING', reason: 'retry', message, failure: undefined }
   }
   crashPoint('refresh-before-outcome')
-  const { reach: _reach, ...written } = await conclude(log, conclusion)
+  const { reach: _reach, ...written } = await conclude(log, conclusion, patience)
   crashPoint('refresh-after-outcome')
   return { run_id: log.runId, ...written, seconds: (Date.now() - started) / 1000 }
 }
@@ -66,13 +70,13 @@ function failed(failure: Failure): Conclusion {
 }
 
 /** Writes the run's end, and says so when the record could not be kept or belongs to somebody else by now. */
-async function conclude(log: RunLog, conclusion: Conclusion): Promise<Conclusion> {
+async function conclude(log: RunLog, conclusion: Conclusion, patience: number): Promise<Conclusion> {
   const { failure, reach, ...outcome } = conclusion
   const message = failure ? `[${failure.code}] ${failure.message}` : conclusion.message
   const lag = reach ? reach.behind + (performance.now() - reach.sampledAt) / 1000 : null
   try {
     const record = { ...outcome, message, lag, position: reach?.position ?? null }
-    if (await log.finish(record, controlPatience)) return conclusion
+    if (await log.finish(record, patience)) return conclusion
     const replaced = `${conclusion.message} The record of run ${log.runId} was closed before: another attempt took its place.`
     return { ...conclusion, message: replaced, status: conclusion.status === 'OK' ? 'WARNING' : conclusion.status }
   } catch (error) {

@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import { hostname } from 'node:os'
+import type { Command } from 'commander'
+import { parseDuration } from '../base/duration.ts'
+import { Failure } from '../base/failure.ts'
+import type { WorkerIdentity } from '../control/registration.ts'
+import { printable } from '../postgres/identifier.ts'
+import type { Workplace } from '../worker/replication-run.ts'
+import type { RunResult } from '../worker/run-outcome.ts'
+import { Worker } from '../worker/worker.ts'
+import { action, type Group } from './action.ts'
+import { type CommandContext, withWorkplace } from './command-context.ts'
+
+/** Runs at once, where nobody says otherwise. */
+const defaultSlots = 4
+
+/** `yardmaster worker` */
+export const workerGroup: Group = (program) => {
+  workerOptions(program.command('worker').description('carry out what is due, until it is stopped (SIGTERM, Ctrl-C)'))
+    .addHelpText('after', '\nExample:\n  yardmaster worker --host h2 --slots 8')
+    .action(action(worker))
+}
+
+/** Options of everything that works as a worker. */
+export function workerOptions(command: Command): Command {
+  return command
+    .option('--host <name>', "name of the host, as placement knows it (default: the machine's)")
+    .option('--slots <n>', `runs at once (default: ${defaultSlots})`)
+    .option('--grace <interval>', 'how long runs may go on when it is stopped, before they are given back', '30 s')
+}
+
+export interface WorkerFlags {
+  readonly host?: string
+  readonly slots?: string
+  readonly grace: string
+}
+
+async function worker(context: CommandContext, flags: WorkerFlags): Promise<number> {
+  const identity = workerIdentity(flags)
+  const body = async (place: Workplace) => {
+    await runWorker(context, place, flags, identity, async () => undefined)
+    return 0
+  }
+  return withWorkplace(context, body, identity)
+}
+
+/** Who this process is as a worker. Throws `wrong_usage`. */
+export function workerIdentity({ host = hostname(), slots = String(defaultSlots) }: WorkerFlags): WorkerIdentity {
+  const count = Number(slots)
+  if (!Number.isInteger(count) || count < 1 || count > 1000) {
+    throw new Failure('wrong_usage', {
+      message: `--slots is '${printable(slots)}'; it must be a whole number from 1 to 1000.`,
+      object: '--slots',
+      remedy: 'For example: --slots 8',
+    })
+  }
+  if (!/^[^\s\p{Cc},;"']{1,200}$/u.test(host)) {
+    throw new Failure('wrong_usage', {
+      message: `--host is '${printable(host)}'; a host's name has no spaces, commas or quotes.`,
+      object: '--host',
+      remedy: 'For example: --host h2',
+    })
+  }
+  return { name: `${host}#${process.pid}`, host, slots: count }
+}
+
+/** Works until the process is told to stop, with `beside` around it. What began ends within the grace period, or is given back. */
+export async function runWorker(
+  context: CommandContext,
+  place: Workplace,
+  flags: WorkerFlags,
+  { name, slots }: WorkerIdentity,
+  beside: () => Promise<void>,
+): Promise<void> {
+  const say = (line: string) => log(context, 'info', line)
+  const service = new Worker(
+    { ...place, onStep: undefined },
+    {
+      slots,
+      grace: parseDuration(flags.grace),
+      say: (line) => log(context, 'warn', line),
+      onResult: (result) => log(context, result.status === 'OK' ? 'info' : 'warn', inWords(result)),
+    },
+  )
+  await service.start()
+  try {
+    say(`Worker ${name} takes work, ${slots} runs at once.`)
+    await beside()
+    if (!context.signal.aborted) await once(context.signal, 'abort')
+    if (service.running > 0) say(`Waiting for ${service.running} runs to end, ${flags.grace} at most.`)
+  } finally {
+    await service.stop()
+  }
+}
+
+/** A line of the log, with its time, on stderr. */
+function log({ options, terminal }: CommandContext, level: 'info' | 'warn', line: string): void {
+  const levels = ['debug', 'info', 'warn', 'error', 'silent']
+  if (levels.indexOf(level) < levels.indexOf(options.logLevel)) return
+  terminal.say(`${new Date().toISOString()} ${line}`)
+}
+
+function inWords({ run_id, status, message, seconds }: RunResult): string {
+  return `run ${run_id} ${status} in ${seconds.toFixed(1)} s: ${printable(message)}`
+}

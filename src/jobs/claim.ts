@@ -1,0 +1,58 @@
+import type { Control } from '../control/control.ts'
+import { sql } from '../postgres/sql.ts'
+
+/** Kinds of jobs that this program can carry out. */
+const kinds = ['replication']
+
+/** A run that a worker was given, with the attempt that is now its own. */
+export interface Claim {
+  readonly run_id: string
+  readonly job_id: number
+  readonly object: string
+  readonly operation: 'setup' | 'refresh'
+  /** What was asked for when it was queued; empty for a slot of the schedule. */
+  readonly options: Readonly<Record<string, unknown>>
+  readonly attempt: number
+  readonly token: string
+}
+
+/**
+ * Takes at most `slots` runs for a worker, oldest slot first, in one transaction. Not to be sent twice: whoever misses the
+ * answer finds what it was given by `heldClaims`.
+ */
+export async function claimRuns(control: Control, workerId: string, slots: number): Promise<Claim[]> {
+  return control.session.query<Claim>(sql`
+    select run_id, job_id, object, operation, options, attempt, token from yardmaster.claim_runs(${workerId}, ${kinds}, ${slots})`)
+}
+
+/** What the control database believes that a worker carries out. */
+export async function heldClaims(control: Control, workerId: string): Promise<Claim[]> {
+  return control.perform(
+    (session) =>
+      session.query<Claim>(sql`
+        select run_id, job_id, object, operation, options, attempt, token from yardmaster.held_runs(${workerId})`),
+    0,
+  )
+}
+
+/** Milliseconds until the next slot is due, by the control server's clock; Infinity when none is known. */
+export async function millisecondsUntilDue(control: Control): Promise<number> {
+  const row = await control.perform(
+    (session) => session.one<{ seconds: number | null }>(sql`select yardmaster.seconds_until_due(${kinds}) as seconds`),
+    0,
+  )
+  return row.seconds === null ? Number.POSITIVE_INFINITY : Math.max(0, row.seconds * 1000)
+}
+
+/** Hands a run to the workers. Returns its id; one that waits already for the same is not made twice. */
+export async function queueRun(
+  control: Control,
+  jobId: number,
+  operation: 'setup' | 'refresh',
+  options: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const row = await control.session.one<{ id: string }>(
+    sql`select yardmaster.queue_run(${jobId}, ${operation}, ${JSON.stringify(options)}::jsonb) as id`,
+  )
+  return row.id
+}

@@ -1,0 +1,185 @@
+import type { Service } from '../base/service.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
+import { type Claim, claimRuns, heldClaims, millisecondsUntilDue } from '../jobs/claim.ts'
+import { decideNextStarts } from '../jobs/next-starts.ts'
+import { sql } from '../postgres/sql.ts'
+import { toFailure } from '../postgres/sqlstate.ts'
+import { claimedRun, type RefreshOptions, type Workplace } from './replication-run.ts'
+import type { RunResult } from './run-outcome.ts'
+
+/** Milliseconds between two looks for work when nothing wakes the worker: what hints and timers miss costs no more. */
+const backstop = 5000
+/** Milliseconds between two looks for workers that are gone. */
+const sweepEvery = 1000
+/** Milliseconds before the control database is asked again after a failure. */
+const pauses = { first: 250, longest: 5000 }
+
+/** Milliseconds that runs get to end when they were broken off. */
+const breakOffPatience = 20_000
+
+export interface WorkerOptions {
+  /** Runs at once. */
+  readonly slots: number
+  /** Milliseconds that runs get to end by themselves when the worker stops; then they are broken off and given back. */
+  readonly grace: number
+  /** Hears what people may want to know. */
+  readonly say?: (line: string) => void
+  readonly onResult?: (result: RunResult) => void
+}
+
+/**
+ * Takes runs from the control database and carries them out. What is due is known by a timer; a hint (NOTIFY) or a free slot
+ * wakes it, and it looks every few seconds in any case. It also gives up workers that are gone, and decides next starts: any
+ * worker does, so none has to lead. A control database that is away is waited for; what runs goes on meanwhile.
+ */
+export class Worker implements Service {
+  readonly #place: Workplace
+  readonly #options: WorkerOptions
+  /** Aborted when runs are to be broken off. */
+  readonly #breakOff = new AbortController()
+  readonly #running = new Map<string, Promise<void>>()
+  #known = new Set<string>()
+  #looking: Promise<void> | undefined
+  #again = false
+  /** The answer to a claim was lost: what it gave is to be found. */
+  #unsure = false
+  #timer: NodeJS.Timeout | undefined
+  #sweeper: NodeJS.Timeout | undefined
+  #pause = pauses.first
+  #stopping: Promise<void> | undefined
+  #started = false
+
+  constructor(place: Workplace, options: WorkerOptions) {
+    this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true }
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    const { control, recorder } = this.#place
+    await recorder.start()
+    await control.introduce(async (session) => {
+      session.client.on('notification', () => this.wake())
+      await session.query(sql`listen yardmaster_work`)
+      this.wake()
+    })
+    this.#started = true
+    this.#sweeper = setInterval(() => void this.#sweep(), sweepEvery)
+    this.wake()
+  }
+
+  /** Takes no more work, lets what runs end within the grace period, then breaks it off and gives it back. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Looks for work now. */
+  wake(): void {
+    if (!this.#started || this.#stopping !== undefined) return
+    this.#again = true
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined
+      if (this.#again) this.wake()
+    })
+  }
+
+  async #look(): Promise<void> {
+    while (this.#again && this.#stopping === undefined) {
+      this.#again = false
+      clearTimeout(this.#timer)
+      let next = backstop
+      try {
+        next = await this.#takeWork()
+        this.#pause = pauses.first
+      } catch (error) {
+        this.#unsure = true
+        next = this.#pause * (0.5 + Math.random())
+        this.#pause = Math.min(this.#pause * 2, pauses.longest)
+        const { message } = toFailure(error, { side: 'control', object: 'the control database' })
+        this.#options.say?.(`No work can be taken: ${message} Next try in ${(next / 1000).toFixed(1)} s.`)
+      }
+      clearTimeout(this.#timer)
+      this.#timer = setTimeout(() => this.wake(), next)
+    }
+  }
+
+  /** Returns the milliseconds until the next look. */
+  async #takeWork(): Promise<number> {
+    const { control, recorder } = this.#place
+    if (this.#unsure) {
+      this.#begin(await heldClaims(control, recorder.registration.id))
+      this.#unsure = false
+    }
+    const free = this.#options.slots - this.#running.size
+    if (free > 0) {
+      const claims = await claimRuns(control, recorder.registration.id, free)
+      this.#begin(claims)
+      if (claims.length === free) return this.#untilDue(false)
+    }
+    return this.#untilDue(free > 0)
+  }
+
+  async #untilDue(mayTake: boolean): Promise<number> {
+    await decideNextStarts(this.#place.control)
+    // Whoever ends next looks again.
+    if (!mayTake) return backstop
+    return Math.min(backstop, Math.max(1, await millisecondsUntilDue(this.#place.control)))
+  }
+
+  #begin(claims: readonly Claim[]): void {
+    for (const claim of claims) {
+      if (this.#known.has(claim.token)) continue
+      this.#known.add(claim.token)
+      const run = this.#carryOut(claim)
+        .catch((error: unknown) => {
+          this.#options.say?.(`Run ${claim.run_id}: ${toFailure(error, { side: 'control' }).message}`)
+        })
+        .finally(() => {
+          this.#running.delete(claim.token)
+          this.#known.delete(claim.token)
+          this.wake()
+        })
+      this.#running.set(claim.token, run)
+    }
+  }
+
+  async #carryOut(claim: Claim): Promise<void> {
+    const { run_id: runId, job_id: jobId, object, token } = claim
+    const claimed = { runId, jobId, object, token, options: claim.options as RefreshOptions }
+    this.#options.onResult?.(await claimedRun(this.#place, claimed))
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      if ((await releaseLostWorkers(this.#place.control)) > 0) this.wake()
+    } catch {
+      // The next look says so.
+    }
+  }
+
+  async #stop(): Promise<void> {
+    clearInterval(this.#sweeper)
+    clearTimeout(this.#timer)
+    await this.#looking
+    clearTimeout(this.#timer)
+    const ended = Promise.all(this.#running.values()).then(() => undefined)
+    if (!(await within(this.#options.grace, ended))) {
+      this.#options.say?.(`${this.#running.size} runs are broken off and given back.`)
+      this.#breakOff.abort()
+      // Longer only where the control database is away: then the loss of this worker gives them back.
+      await within(breakOffPatience, ended)
+    }
+    await this.#place.recorder.stop()
+  }
+}
+
+/** Whether something ended before so many milliseconds. */
+async function within(milliseconds: number, ended: Promise<void>): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>()
+  const timer = setTimeout(() => late.resolve(false), milliseconds)
+  return Promise.race([ended.then(() => true), late.promise]).finally(() => clearTimeout(timer))
+}
