@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { Failure } from '../base/failure.ts'
+import { Backend, type Keeper, type TlsOptions } from './backend.ts'
 import { type ConnectionParts, displayUrl, isLoopback } from './connection-url.ts'
 import { FilteredConnection } from './filtered-connection.ts'
 import { quoteIdentifier } from './identifier.ts'
 import { findPassword } from './password-file.ts'
+import { applicationName, type Introduction, introduce } from './session-settings.ts'
 import { type Sql, sql } from './sql.ts'
 import { isConnectionLoss, type Side, toFailure } from './sqlstate.ts'
-import { wireOf } from './wire.ts'
 
 /** Oldest and newest PostgreSQL that we work with. */
 const supportedMajors = { oldest: 14, newest: 18 } as const
@@ -24,80 +25,66 @@ export interface SessionOptions {
   readonly signal?: AbortSignal | undefined
   /** Where a password is looked up that the URL lacks. Default: `.pgpass` in the home of this process's user. */
   readonly passwordFile?: string | undefined
+  /** Takes the connection when the session is ended in health. Default: it is closed. */
+  readonly keeper?: Keeper | undefined
 }
 
 /** Iterations of a SCRAM exchange that we compute at most (half a second). PostgreSQL's own default is 4096. */
 const maxScramIterations = 1_000_000
 
-/** Milliseconds that a request to cancel may take. */
-const cancelPatience = 5000
-
-/** Everything that would make a session of ours depend on a role's or a server's settings. */
-const fixedSettings: Readonly<Record<string, string>> = {
-  search_path: '',
-  // Nothing of ours shows notices; a view may raise one for each row.
-  client_min_messages: 'error',
-  client_encoding: 'UTF8',
-  DateStyle: 'ISO, MDY',
-  IntervalStyle: 'postgres',
-  TimeZone: 'UTC',
-  extra_float_digits: '1',
-  bytea_output: 'hex',
-  lc_monetary: 'C',
-  xmloption: 'content',
-  standard_conforming_strings: 'on',
-  row_security: 'off',
-  synchronous_commit: 'on',
-  default_transaction_isolation: 'read committed',
-  default_transaction_deferrable: 'off',
-  statement_timeout: '0',
-  lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
-  idle_session_timeout: '0',
-  transaction_timeout: '0',
-  // A client that is gone is noticed by the server within seconds, also in the middle of a long statement.
-  tcp_keepalives_idle: '5',
-  tcp_keepalives_interval: '2',
-  tcp_keepalives_count: '5',
-  tcp_user_timeout: '20000',
-  client_connection_check_interval: '2000',
-}
-
-/** One session. Queries reject with a `Failure`; a broken connection rejects what runs and what follows. */
+/**
+ * One session. Queries reject with a `Failure`; a broken connection rejects what runs and what follows. A session that was
+ * ended stays ended, also where its connection lives on as another session.
+ */
 export class Session {
-  readonly client: pg.Client
-  readonly connection: FilteredConnection
   readonly side: Side
   readonly object: string
-  readonly parts: ConnectionParts
-  /** `server_version_num` / 10000. */
-  major = 0
-  /** Backend pid on the server. */
-  pid = 0
   /** Statements that the server has been told in full, and has not answered yet (`stall-watch.ts`). */
   awaited = 0
-  readonly #tls: TlsOptions
-  /** What broke the connection while nothing ran on it: whatever runs next is only told that it is broken. */
-  #broken: Error | undefined
+  readonly #backend: Backend
+  readonly #keeper: Keeper | undefined
   #ended = false
+  #givenBack = false
+  #cancelled = false
   #last = Promise.resolve()
 
-  constructor(
-    client: pg.Client,
-    connection: FilteredConnection,
-    parts: ConnectionParts,
-    options: SessionOptions,
-    tls: TlsOptions,
-  ) {
-    this.#tls = tls
-    this.client = client
-    client.on('error', (error) => {
-      this.#broken ??= error
-    })
-    this.connection = connection
-    this.parts = parts
+  /** `backend` is as `connect` or `Backend.resume` left it. */
+  constructor(backend: Backend, options: SessionOptions) {
+    this.#backend = backend
+    this.#keeper = options.keeper
     this.side = options.side
-    this.object = options.object ?? displayUrl(parts)
+    this.object = options.object ?? displayUrl(backend.parts)
+  }
+
+  get parts(): ConnectionParts {
+    return this.#backend.parts
+  }
+
+  /** `server_version_num` / 10000. */
+  get major(): number {
+    return this.#backend.major
+  }
+
+  /** Backend pid on the server. */
+  get pid(): number {
+    return this.#backend.pid
+  }
+
+  /** Throws where the connection is somebody else's by now. */
+  get client(): pg.Client {
+    this.#requireOwn()
+    return this.#backend.client
+  }
+
+  /** Throws where the connection is somebody else's by now. */
+  get connection(): FilteredConnection {
+    this.#requireOwn()
+    return this.#backend.connection
+  }
+
+  #requireOwn(): void {
+    if (!this.#givenBack) return
+    throw new Failure('internal_error', { message: 'A session was used after its end.', object: this.object })
   }
 
   /** Runs one statement. A statement without values goes by the extended protocol too, so it can never be two. */
@@ -105,6 +92,13 @@ export class Session {
     const { text, values } = statement
     const query = { text, values: [...values], queryMode: 'extended' } as pg.QueryConfig
     return (await this.#run(() => this.client.query(query))).rows as Row[]
+  }
+
+  /** Runs one statement that changes rows. Returns how many. */
+  async affected(statement: Sql): Promise<number> {
+    const { text, values } = statement
+    const query = { text, values: [...values], queryMode: 'extended' } as pg.QueryConfig
+    return (await this.#run(() => this.client.query(query))).rowCount ?? 0
   }
 
   /** One after the other: the driver's own queue is going away (pg 9), and it says so on stderr. */
@@ -115,6 +109,7 @@ export class Session {
     await before
     this.awaited += 1
     try {
+      this.#requireOwn()
       return await work()
     } catch (error) {
       throw this.failure(error)
@@ -142,9 +137,10 @@ export class Session {
   }
 
   failure(error: unknown): Failure {
+    const { connection, broken } = this.#backend
     const general =
       error instanceof Error && /not queryable|^Connection terminated|Client was closed/.test(error.message)
-    const first = this.connection.violation ?? (general ? this.#broken : undefined)
+    const first = this.#givenBack ? undefined : (connection.violation ?? (general ? broken : undefined))
     return toFailure(error instanceof Failure ? error : (first ?? error), { side: this.side, object: this.object })
   }
 
@@ -152,47 +148,33 @@ export class Session {
     return this.#ended
   }
 
-  /** Closes the session, at once when something still runs on it. Never throws. */
+  /**
+   * Ends the session: when this resolves, its transaction is over, and its locks and temporary tables are gone. The
+   * connection is closed, at once when something still runs on it, or goes back to its keeper. Never throws.
+   */
   async end(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    const close = this.client.end().catch(() => undefined)
-    const grace = new Promise<void>((resolve) => setTimeout(resolve, 1000).unref())
-    await Promise.race([close, grace])
-    this.connection.stream.destroy()
+    if (!this.#keeper || this.#cancelled || this.awaited > 0 || !this.#backend.isQuiet) return this.#backend.close()
+    this.#givenBack = true
+    await this.#keeper.keep(this.#backend)
   }
 
   /**
    * Asks the server to cancel what runs on this session, by a connection of its own. Resolves when the server has taken the
    * request, or after five seconds; never rejects.
    */
-  cancel(): Promise<void> {
-    const key = this.client as unknown as { processID: number; secretKey: number }
-    const request = new pg.Connection({ ssl: this.#tls } as pg.ConnectionConfig)
-    const wire = wireOf(request)
-    request.on('error', () => undefined)
-    request.on('connect', () =>
-      this.parts.sslMode === 'disable' ? wire.cancel(key.processID, key.secretKey) : wire.requestSsl(),
-    )
-    request.on('sslconnect', () => wire.cancel(key.processID, key.secretKey))
-    const { host, port } = this.parts
-    if (host.startsWith('/')) wire.connect(`${host}/.s.PGSQL.${port}`)
-    else wire.connect(port, host)
-    return new Promise((resolve) => {
-      const giveUp = setTimeout(() => request.stream.destroy(), cancelPatience).unref()
-      // The server closes a cancel request's connection when it has taken it.
-      request.once('end', () => {
-        clearTimeout(giveUp)
-        request.stream.destroy()
-        resolve()
-      })
-    })
+  async cancel(): Promise<void> {
+    if (this.#givenBack) return
+    // It may arrive late, and must not hit whoever has the connection next.
+    this.#cancelled = true
+    await this.#backend.cancel()
   }
 
   /** Cuts the connection without a word, as a crash would. */
   destroy(): void {
     this.#ended = true
-    this.connection.stream.destroy()
+    if (!this.#givenBack) this.#backend.destroy()
   }
 }
 
@@ -208,9 +190,9 @@ export async function connect(parts: ConnectionParts, options: SessionOptions): 
     keepAlive: true,
     keepAliveInitialDelayMillis: 5000,
   } as pg.ConnectionConfig)
-  const session = new Session(newClient(parts, options, connection, tls), connection, parts, options, tls)
+  const backend = new Backend(newClient(parts, options, connection, tls), connection, parts, tls)
+  const session = new Session(backend, options)
   refuseOpenPassword(session)
-  session.client.setMaxListeners(50)
   const patience = options.connectTimeout ?? 10_000
   let expired = false
   // Until our first statements are answered: a server that lets us in and then says nothing is as good as none.
@@ -223,7 +205,8 @@ export async function connect(parts: ConnectionParts, options: SessionOptions): 
   try {
     options.signal?.throwIfAborted()
     await session.client.connect()
-    await prepareSession(session)
+    await prepareSession(session, backend)
+    backend.keeper = options.keeper
     return session
   } catch (error) {
     session.destroy()
@@ -286,23 +269,11 @@ function explain(session: Session, failure: Failure, waited: number | undefined)
   return failure
 }
 
-/** PostgreSQL cuts application names at 63 bytes; ours say what for. */
-function applicationName(purpose: string): string {
-  return `yardmaster ${purpose}`.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 63)
-}
-
-async function prepareSession(session: Session): Promise<void> {
+async function prepareSession(session: Session, backend: Backend): Promise<void> {
   // First and by itself: until then names resolve by whatever path the role or the database was given.
   await session.query(sql`select pg_catalog.set_config('search_path', '', false)`)
-  const settings = { ...fixedSettings, default_transaction_read_only: session.side === 'source' ? 'on' : 'off' }
-  const names = Object.keys(settings)
-  const row = await session.one<{ version: string; pid: number }>(sql`
-    select current_setting('server_version_num') as version, pg_catalog.pg_backend_pid() as pid,
-      (select count(pg_catalog.set_config(s.name, w.value, false))
-       from unnest(${names}::text[], ${Object.values(settings)}::text[]) as w(name, value)
-       join pg_catalog.pg_settings s on lower(s.name) = lower(w.name)) as settings`)
-  session.major = Math.floor(Number(row.version) / 10000)
-  session.pid = row.pid
+  const introduction = await session.one<Introduction>(introduce(session.side))
+  backend.introduced(introduction)
   const { oldest, newest } = supportedMajors
   if (!(session.major >= oldest && session.major <= newest)) {
     throw new Failure('version_unsupported', {
@@ -311,15 +282,13 @@ async function prepareSession(session: Session): Promise<void> {
     })
   }
   const announced = (session.client as unknown as { processID: number }).processID
-  if (announced !== row.pid) {
+  if (announced !== session.pid) {
     throw new Failure('pooler_refused', {
-      message: `The connection to ${session.parts.host}:${session.parts.port} runs through a pooler (it announced process ${announced}, the server's is ${row.pid}).`,
+      message: `The connection to ${session.parts.host}:${session.parts.port} runs through a pooler (it announced process ${announced}, the server's is ${session.pid}).`,
       object: session.object,
     })
   }
 }
-
-type TlsOptions = false | Record<string, unknown>
 
 /** `require` with a CA verifies it, as libpq does. */
 function tlsOptions(parts: ConnectionParts): TlsOptions {

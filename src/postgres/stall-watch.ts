@@ -105,6 +105,8 @@ async function verdictIn(probe: Session, session: Session): Promise<string | und
   const second = await ask(probe, session)
   if (second === 'works') return undefined
   if (second === 'gone') return 'its server process is gone'
+  // It answered meanwhile, and may serve another session by now.
+  if (!isServersTurn(session)) return undefined
   // What it holds there would stand in everybody's way for ever.
   await probe.query(sql`
     select pg_terminate_backend(pid) from pg_stat_activity where pid = ${session.pid} and application_name like 'yardmaster%'`)
@@ -121,8 +123,9 @@ async function ask(probe: Session, session: Session): Promise<Verdict> {
 
 /** It owes an answer that we would read, or has to take what we wrote. */
 function isServersTurn(session: Session): boolean {
+  if (session.isEnded) return false
   const { stream } = session.connection
-  return !session.isEnded && ((session.awaited > 0 && !stream.isPaused()) || stream.writableLength > 0)
+  return (session.awaited > 0 && !stream.isPaused()) || stream.writableLength > 0
 }
 
 function movedBytes(session: Session): number {

@@ -62,16 +62,13 @@ export class ConnectGate {
   async pass<Result>(asking: Asking, attempt: () => Promise<Result>): Promise<Result> {
     this.#asking += 1
     try {
-      await this.#turn(asking)
-      return await this.#try(attempt)
+      return await this.#try(await this.#turn(asking), attempt)
     } finally {
       this.#asking -= 1
     }
   }
 
-  async #try<Result>(attempt: () => Promise<Result>): Promise<Result> {
-    const begun = this.#clock()
-    this.#running += 1
+  async #try<Result>(begun: number, attempt: () => Promise<Result>): Promise<Result> {
     try {
       const result = await attempt()
       this.#refusal = undefined
@@ -95,13 +92,18 @@ export class ConnectGate {
     this.#refusal = { failure, since, at, nextTry: at + pauseAfter(at - since, this.#random()) }
   }
 
-  async #turn(asking: Asking): Promise<void> {
+  /** Resolves when an attempt may run, which counts as running from here on; to the time. */
+  async #turn(asking: Asking): Promise<number> {
     const arrived = this.#clock()
     for (;;) {
       if (asking.signal?.aborted) throw new Failure('cancelled', { message: 'Cancelled.', object: asking.object })
       const refusal = this.#refusal
       if (refusal && this.#clock() < refusal.nextTry) throw this.#again(refusal, asking)
-      if (this.#running < (refusal ? 1 : width)) return
+      if (this.#running < (refusal ? 1 : width)) {
+        // At once: whoever comes in the same tick must see it.
+        this.#running += 1
+        return this.#clock()
+      }
       if (refusal && this.#clock() - arrived >= tryPatience) throw this.#again(refusal, asking)
       await this.#change(asking.signal, refusal ? tryPatience : undefined)
     }
