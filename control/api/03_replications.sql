@@ -201,8 +201,7 @@ BEGIN
   WHERE r.job_id = apply_replication_options.job_id;
   UPDATE yardmaster.job j SET
     site = CASE WHEN options ? 'site' THEN options ->> 'site' ELSE j.site END,
-    lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END,
-    version = j.version + 1
+    lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END
   WHERE j.id = apply_replication_options.job_id;
   IF options ?| '{schedule_interval, cron, timezone}' THEN
     PERFORM yardmaster.set_schedule(apply_replication_options.job_id,
@@ -247,6 +246,7 @@ BEGIN
   END IF;
   PERFORM yardmaster.require_options(before ->> 'type', changes, false);
   PERFORM yardmaster.apply_replication_options(alter_replication.job_id, changes);
+  UPDATE yardmaster.job j SET version = j.version + 1 WHERE j.id = alter_replication.job_id;
   PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
     yardmaster.replication_snapshot(alter_replication.job_id));
 END

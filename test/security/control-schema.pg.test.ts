@@ -140,12 +140,24 @@ describe('our functions', () => {
     await client.query(`select yardmaster.add_replication('table', 'crm', 's', 't', 'dwh', 's', 't')`)
     await client.query(`select yardmaster.alter_database('crm', url => 'env:C')`)
     await client.query(`select yardmaster.alter_replication(1000, '{"site": "x"}')`)
-    await client.query(`select * from yardmaster.begin_run(1000, 2, 'refresh', 's.t', null, 'w', 'h')`)
-    await client.query('select yardmaster.mark_lost_attempts()')
+    await client.query(`select yardmaster.register_worker('w', 'h', 3)`)
+    await client.query(`select * from yardmaster.begin_run(1000, 2, 'refresh', 's.t', null, 1)`)
+    await client.query('select yardmaster.beat_worker(1), yardmaster.release_lost_workers()')
+    await client.query(
+      `select yardmaster.set_replication_status(1000, 'active'), yardmaster.pause_replication(1000, 'x')`,
+    )
+    await client.query(`select yardmaster.resume_replication(1000), yardmaster.queue_run(1000)`)
+    await client.query(`select * from yardmaster.claim_runs(1, '{replication}', 3), yardmaster.undecided_jobs(3)`)
+    await client.query(
+      `select yardmaster.record_progress('[]', '[]'), yardmaster.held_runs(1), yardmaster.seconds_until_due('{replication}')`,
+    )
     await client.query(`select yardmaster.remove_replication(1000), yardmaster.remove_database('crm')`)
     expect(await database.query('select * from public.hit')).toEqual([])
     expect(await database.query('select name from yardmaster.databases')).toEqual([{ name: 'dwh' }])
-    expect(await database.query(`select status from yardmaster.runs`)).toEqual([{ status: 'RUNNING' }])
+    expect(await database.query(`select status from yardmaster.runs order by id`)).toEqual([
+      { status: 'RUNNING' },
+      { status: 'CRITICAL' },
+    ])
   })
 
   test('of a destination find the table that was named, not one in pg_temp', async () => {
@@ -287,18 +299,22 @@ describe('SQL callers are told', () => {
       'destination_name must be a name of 1 to 63 bytes',
       add(`'table', 'crm', 's', 't', 'dwh', 's', repeat('é', 32)`),
     ],
-    ['YM003', 'columns names no column', add(`'table', 'crm', 's', 't', 'dwh', 's', 't', columns => '{}'`)],
+    ['YM003', 'columns names no column', add(`'table', 'crm', 's', 't', 'dwh', 's', 't', '{"columns": []}'`)],
     [
       'YM003',
       'columns must be a list of texts',
-      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', columns => array[null]`),
+      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', '{"columns": [null]}'`),
     ],
     [
       'YM003',
       'build_indexes must be true or false',
-      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', build_indexes => null`),
+      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', '{"build_indexes": null}'`),
     ],
-    ['YM003', 'swap_wait must be an interval', add(`'table', 'crm', 's', 't', 'dwh', 's', 't', swap_wait => '-1 s'`)],
+    [
+      'YM003',
+      'swap_wait must be an interval',
+      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', '{"swap_wait": "-1 s"}'`),
+    ],
     [
       '23505',
       'has the destination dwh:public."Orders" already',
@@ -308,6 +324,28 @@ describe('SQL callers are told', () => {
     ['YM001', 'no replication with the job id NULL', `select yardmaster.alter_replication(null, '{}')`],
     ['YM003', 'are a JSON object', alter('null')],
     ['YM003', 'are a JSON object', alter(`'[]'`)],
+    ['YM003', 'needs control_column', add(`'inserter', 'crm', 's', 't', 'dwh', 's', 't'`)],
+    [
+      'YM003',
+      'no meaning for the type table',
+      add(`'table', 'crm', 's', 't', 'dwh', 's', 't', '{"control_column": "id"}'`),
+    ],
+    [
+      'YM003',
+      'boundary must be auto or a whole number, not "1 day"',
+      add(
+        `'updater', 'crm', 's', 't', 'dwh', 's', 't', '{"control_column": "id", "control_by": "serial", "boundary": "1 day"}'`,
+      ),
+    ],
+    ['YM003', 'row_limit', alter(`'{"row_limit": 5}'`)],
+    ['YM003', 'timezone must be a time zone, not "Mars/Olympus"', alter(`'{"timezone": "Mars/Olympus"}'`)],
+    ['YM003', 'schedule_interval must be an interval above 0', alter(`'{"schedule_interval": "-1 s"}'`)],
+    ['YM003', 'not both', alter(`'{"schedule_interval": "1 s", "cron": "* * * * *"}'`)],
+    ['YM002', 'setting_up cannot be paused', 'select yardmaster.pause_replication(1000)'],
+    ['YM002', 'setting_up cannot be resumed', 'select yardmaster.resume_replication(1000)'],
+    ['YM003', 'is a refresh or a setup', `select yardmaster.queue_run(1000, 'remove')`],
+    ['YM001', 'There is no job 7', 'select yardmaster.queue_run(7)'],
+    ['YM001', 'There is no worker 7', 'select yardmaster.beat_worker(7)'],
     ['YM003', 'no changeable option colums', alter(`'{"colums": ["id"]}'`)],
     ['YM003', 'no changeable option load_data', alter(`'{"load_data": true}'`)],
     ['YM003', 'columns must be a list of texts, not "id"', alter(`'{"columns": "id"}'`)],
