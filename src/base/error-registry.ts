@@ -203,6 +203,42 @@ const entries = {
     remedy: 'Leave it out.',
     exit: 2,
   },
+  // Incremental types
+  control_column_unfit: {
+    meaning: 'The control column is not there, or its type does not go with --by.',
+    remedy: 'Name a date or timestamp column with --by time, or a number column with --by serial.',
+  },
+  filter_incomplete: {
+    meaning: 'The column filter leaves out the control column or a column of the key.',
+    remedy: 'Add the columns that are named to --columns.',
+  },
+  key_missing: {
+    meaning:
+      'Nothing identifies a row of the source: it has no primary key, and no unique index that could stand for one.',
+    remedy: 'Name the columns that identify a row: --key a,b.',
+  },
+  key_not_unique: {
+    meaning: 'The source sent a key twice in one batch, or a NULL in it.',
+    remedy: 'Name columns that identify a row, and are never NULL, with --key; or correct the rows in the source.',
+  },
+  key_index_missing: {
+    meaning: 'The destination table has no unique index on exactly the columns of the key.',
+    remedy: 'Make it with the statement that the message prints.',
+  },
+  range_invalid: {
+    meaning: 'A range of control values is empty, cannot be read, or begins behind everything that was copied.',
+    remedy: 'Write --start and --end as values of the control column; the start is part of the range, the end is not.',
+    exit: 2,
+  },
+  clock_shift: {
+    meaning:
+      'Clocks of the control column’s zone shift today, and this is the time at which nothing is copied for that reason.',
+    remedy: 'Wait until the window is over, or change it: dst-window.',
+  },
+  destination_replaced: {
+    meaning: 'The destination table is another one than that which the position belongs to, or it is gone.',
+    remedy: 'Copy it anew: yardmaster replication resync DEST.',
+  },
   // Rights and resources
   permission_denied: {
     meaning: 'The role lacks a right that this work needs.',

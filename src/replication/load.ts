@@ -101,7 +101,7 @@ export async function loadInParallel(
   return { rows, bytes: counter.bytes }
 }
 
-/** Loads the whole source into the open transaction of `writer`, which made or emptied the table. */
+/** Loads one read into the open transaction of `writer`; with `freeze` only where that made or emptied the table. */
 export async function loadFrozen(
   source: SourceRead,
   chunk: Chunk,
@@ -112,7 +112,7 @@ export async function loadFrozen(
 ): Promise<Loaded> {
   const reader = await openReader(source)
   const counter: CopyCounter = { rows: 0, bytes: 0 }
-  const stop = reportProgress(step, counter, source)
+  const stop = reportProgress(step, counter, source, chunk.isPart)
   try {
     const rows = await loadChunk(reader, chunk, writer, target, freeze, counter)
     // Frames are counted on the way, and binary COPY ends with one that is no row.
@@ -156,9 +156,9 @@ export async function grantIndexMemory(session: Session): Promise<void> {
     where name = 'maintenance_work_mem' and setting::bigint < 262144`)
 }
 
-function reportProgress(step: StepReport, counter: CopyCounter, source: SourceRead): () => void {
+function reportProgress(step: StepReport, counter: CopyCounter, source: SourceRead, isPart = false): () => void {
   const estimates = source.relation.leaves.map((leaf) => leaf.rows)
-  const whole = source.condition.where === '' && source.condition.from === '' && estimates.length > 0
+  const whole = !isPart && source.condition.where === '' && source.condition.from === '' && estimates.length > 0
   const total = whole && estimates.every((rows) => rows >= 0) ? estimates.reduce((sum, rows) => sum + rows, 0) : 0
   const report = () => step.progress({ ...counter, ...(total > 0 ? { totalRows: total } : {}) })
   const timer = setInterval(report, progressEvery)

@@ -376,6 +376,11 @@ export async function movePosition(
   if (moved.length === 0) throw fenced(session)
 }
 
+/** Throws `fenced` where the position is not the one that was read before: what was decided by that holds no more. */
+export function refuseMoved(session: Session, held: Position, read: Position): void {
+  if (held.readNumber !== read.readNumber) throw fenced(session)
+}
+
 function fenced(session: Session): Failure {
   return new Failure('fenced', {
     message: 'Another attempt took over this replication; this one changed nothing more.',

@@ -5,7 +5,9 @@ import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier } from '../postgres/identifier.ts'
 import { identifier, sql } from '../postgres/sql.ts'
 import { matchColumns, planColumns } from './column-plan.ts'
+import { sourceControl } from './control-column.ts'
 import { destinationLabel, type Replication, sourceLabel } from './definition.ts'
+import { refuseUnlogged } from './increment-destination.ts'
 import { type Connector, inTransaction, Link } from './link.ts'
 import {
   ensurePositionTable,
@@ -17,9 +19,10 @@ import {
   refuseForeign,
   registerPosition,
 } from './position.ts'
+import { type RowKey, requireKeyIndex, rowKey } from './row-key.ts'
 import { findSequence } from './sequences.ts'
 import { sideTable } from './snapshot-sides.ts'
-import { openSource } from './source-read.ts'
+import { openSource, type SourceRead } from './source-read.ts'
 import { refuseUnsuitable } from './table-destination.ts'
 
 /** What a set-up would do; made without changing anything. */
@@ -46,6 +49,7 @@ export async function planSetup(
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
     const source = await openSource(link, replication)
+    const key = checkIncremental(source, replication)
     const destination = await link.destination()
     refuseForeign(await findHolder(destination, replication), replication, controlId)
     const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
@@ -54,6 +58,8 @@ export async function planSetup(
       if (replication.type === 'snapshot') throw existing(replication, table.kind)
       await refuseUnsuitable(destination, table, replication, source)
       await matchColumns(columns, source.types, table, destination)
+      if (replication.control) refuseUnlogged(table, replication)
+      if (key) await requireKeyIndex(destination, table, key, replication)
     }
     for (const sequence of replication.sequences)
       await findSequence(destination, sequence, destinationLabel(replication))
@@ -72,15 +78,28 @@ export async function planSetup(
   }
 }
 
-/** Refuses a filter or condition that the source does not understand. Changes nothing. */
+/** What an incremental type needs of its source. Throws what is missing. */
+function checkIncremental(
+  source: SourceRead,
+  definition: Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'type' | 'key' | 'control'>,
+): RowKey | undefined {
+  if (!definition.control) return undefined
+  sourceControl(source, definition)
+  return rowKey(source, definition)
+}
+
+/** Refuses a filter or condition that the source does not understand, or that leaves out what the type needs. Changes nothing. */
 export async function checkSource(
-  definition: Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'destination' | 'buildIndexes'>,
+  definition: Pick<
+    Replication,
+    'sourceDatabase' | 'source' | 'columns' | 'condition' | 'destination' | 'buildIndexes' | 'type' | 'key' | 'control'
+  >,
   connector: Connector,
   signal: AbortSignal,
 ): Promise<void> {
   const link = new Link(connector, displayQualified(definition.destination), signal)
   try {
-    await openSource(link, definition)
+    checkIncremental(await openSource(link, definition), definition)
   } catch (error) {
     throw link.failure(error)
   } finally {
@@ -109,7 +128,7 @@ async function objectsToMake(destination: Session, replication: Replication, exi
     })
   }
   const made: MadeObject[] = row.there ? [] : [{ kind: 'schema', name: schema }]
-  if (replication.type === 'table') return [...made, { kind: 'table', schema, name }]
+  if (replication.type !== 'snapshot') return [...made, { kind: 'table', schema, name }]
   for (const side of [1, 2] as const) {
     const table = sideTable(replication.destination, side)
     const there = await findRelation(destination, table)
@@ -140,7 +159,7 @@ export async function registerDestination(
   if (!known) {
     refuseForeign(await findHolder(destination, replication), replication, controlId)
     const table = await findRelation(destination, replication.destination)
-    const existed = table !== undefined && replication.type === 'table'
+    const existed = table !== undefined && replication.type !== 'snapshot'
     const made = replication.status === 'setting_up' ? await objectsToMake(destination, replication, existed) : []
     await inTransaction(destination, 'begin', async () => {
       await lockPositionTable(destination)
@@ -165,5 +184,5 @@ export async function registerDestination(
 
 /** True when set-up found the destination table there and adopted it as it was. */
 export function adoptedExisting(replication: Replication, position: Position): boolean {
-  return replication.type === 'table' && !position.made.some((object) => object.kind === 'table')
+  return replication.type !== 'snapshot' && !position.made.some((object) => object.kind === 'table')
 }

@@ -29,7 +29,8 @@ export interface SourceRead {
   readonly fingerprint: string | null
 }
 
-type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'buildIndexes'>
+type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'buildIndexes'> &
+  Partial<Pick<Replication, 'control'>>
 
 /**
  * Looks the source up, proves the condition, and takes an ACCESS SHARE lock that stays until the session ends. The lock
@@ -40,7 +41,8 @@ export async function openSource(link: Link, definition: SourceDefinition): Prom
   const condition = parseCondition(definition.condition, object)
   const session = await link.source()
   const first = await getRelation(session, definition.source)
-  const fingerprint = await readFingerprint(session, first, definition)
+  // Incremental types tell by the control column what is new.
+  const fingerprint = definition.control ? null : await readFingerprint(session, first, definition)
   await session.script('begin transaction isolation level read committed read only')
   await proveReadable(session, first, condition, definition)
   // Planning the condition may have run a function of the source's, which may have set a path of its own.
@@ -199,11 +201,19 @@ async function protect(session: Session, source: SourceRead): Promise<void> {
 /** A part of the source that one COPY reads. */
 export interface Chunk {
   readonly select: Sql
+  /** True where the source's size says nothing about how much is read. */
+  readonly isPart?: boolean
 }
 
 /** The whole source as one read. */
 export function wholeRead(source: SourceRead): Chunk {
   return { select: sql`select ${columnList(source)} ${fromClause(relation(source.relation), source.condition)}` }
+}
+
+/** The rows that meet further tests, beside the condition. */
+export function rowsRead(source: SourceRead, tests: readonly Sql[]): Chunk {
+  const from = fromClause(relation(source.relation), source.condition, tests)
+  return { select: sql`select ${columnList(source)} ${from}`, isPart: true }
 }
 
 /**

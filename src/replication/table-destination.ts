@@ -6,19 +6,25 @@ import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import type { SourceRead } from './source-read.ts'
 
-type Destination = Pick<Replication, 'destination' | 'destinationDatabase'>
+type Destination = Pick<Replication, 'destination' | 'destinationDatabase' | 'type'>
 
-/** Throws `destination_unsuitable`, `permission_denied` for a destination that we cannot empty and fill as a whole. */
+type TableRight = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE' | 'TRUNCATE'
+
+/** What emptying a table and filling it anew needs. */
+const reloadRights: readonly TableRight[] = ['SELECT', 'INSERT', 'DELETE', 'TRUNCATE']
+
+/** Throws `destination_unsuitable`, `permission_denied` for a destination that we cannot write as a whole. */
 export async function refuseUnsuitable(
   session: Session,
   table: Relation,
   replication: Destination,
   source: Pick<SourceRead, 'session' | 'relation'>,
+  rights: readonly TableRight[] = reloadRights,
 ): Promise<void> {
   const label = destinationLabel(replication)
   if (table.kind !== 'table' && table.kind !== 'partitioned') {
     throw new Failure('destination_unsuitable', {
-      message: `${label} is a ${table.kind}; type table copies into a table.`,
+      message: `${label} is a ${table.kind}; type ${replication.type} copies into a table.`,
       object: label,
     })
   }
@@ -27,13 +33,13 @@ export async function refuseUnsuitable(
   }
   const found = await session.one<{ limited: boolean; lacks: string[] }>(sql`
     select row_security_active(${table.oid}::oid) as limited,
-      array(select p from unnest(array['SELECT', 'INSERT', 'DELETE', 'TRUNCATE']) p
+      array(select p from unnest(${rights}::text[]) p
         where not has_table_privilege(${table.oid}::oid, p)
           and (p <> 'INSERT' or not has_any_column_privilege(${table.oid}::oid, p))) as lacks`)
   const role = quoteIdentifier(session.parts.user)
   if (found.lacks.length > 0) {
     throw new Failure('permission_denied', {
-      message: `Our role may not empty and fill ${label}: it lacks ${found.lacks.join(', ')}.`,
+      message: `Our role may not ${rights.includes('TRUNCATE') ? 'empty and fill' : 'write into'} ${label}: it lacks ${found.lacks.join(', ')}.`,
       object: label,
       remedy: `As its owner: GRANT ${found.lacks.join(', ')} ON ${quoteQualified(table)} TO ${role};`,
     })
@@ -84,6 +90,9 @@ export async function tablesEmptiedToo(
   throw new Failure('dependent_objects', {
     message: `${names} ${why} ${label}, so it cannot be emptied alone; nothing was changed.`,
     object: label,
-    remedy: `Drop those foreign keys or children; or empty those tables too, each time: yardmaster replication set ${label} truncate-cascade=true`,
+    remedy:
+      replication.type === 'table'
+        ? `Drop those foreign keys or children; or empty those tables too, each time: yardmaster replication set ${label} truncate-cascade=true`
+        : 'Drop those foreign keys or children, then run the command again.',
   })
 }

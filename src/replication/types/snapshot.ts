@@ -12,6 +12,9 @@ import { sideTable } from '../snapshot-sides.ts'
 import { finishLeftover, notShown, swapAndFinish } from '../snapshot-swap.ts'
 import { openSource, type SourceRead } from '../source-read.ts'
 
+/** Seconds that a write may be older than a look at the source, and not be seen (`source-fingerprint.ts`). */
+const unseenFor = 60
+
 /**
  * snapshot: loads the idle one of two tables, then points the view at it. Readers see the old rows or the new ones,
  * whatever dies when; the swap, the counters that the copy rests on and the live side are one transaction.
@@ -24,12 +27,13 @@ export async function refreshSnapshot(
 ): Promise<RefreshResult> {
   const planning = context.reporter.step('plan')
   const copiedAt = new Date().toISOString()
+  const sampledAt = performance.now()
   const source = await openSource(link, context.replication)
   if (await isUnchanged(context, destination, position, source)) {
     planning.done(`No change at ${sourceLabel(context.replication)} older than 60 s since the last copy.`)
     await link.end(source.session)
     await finishLeftover(context, link, destination, position)
-    return skipped(context)
+    return skipped(context, sampledAt)
   }
   const plan = await planSnapshot(context, destination, position, source)
   planning.done(describePlan(plan, source))
@@ -44,12 +48,15 @@ export async function refreshSnapshot(
   await link.end(source.session)
   // A destination that was made without rows is no copy: the next refresh pulls, whatever the source's counters say.
   const fingerprint = plan.withData ? source.fingerprint : null
-  return swapAndFinish(context, link, destination, plan, loaded, { fingerprint, copiedAt })
+  const result = await swapAndFinish(context, link, destination, plan, loaded, { fingerprint, copiedAt })
+  const reaches = plan.withData && result.tookEffect
+  return reaches ? { ...result, reach: { position: null, sampledAt, behind: 0 } } : result
 }
 
-function skipped(context: RefreshContext): RefreshResult {
+function skipped(context: RefreshContext, sampledAt: number): RefreshResult {
   const message = `${destinationLabel(context.replication)}: skipped, the source shows no change older than 60 s.`
-  return { level: 'OK', reason: 'skipped', tookEffect: true, message, rows: 0, bytes: 0 }
+  const reach = { position: null, sampledAt, behind: unseenFor }
+  return { level: 'OK', reason: 'skipped', tookEffect: true, message, rows: 0, bytes: 0, reach }
 }
 
 async function isUnchanged(
