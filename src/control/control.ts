@@ -1,3 +1,4 @@
+import { Failure } from '../base/failure.ts'
 import { connect, type Session, type SessionOptions } from '../postgres/connect.ts'
 import type { ConnectionParts } from '../postgres/connection-url.ts'
 import { sql } from '../postgres/sql.ts'
@@ -69,15 +70,18 @@ export class Control {
   async perform<Result>(work: (session: Session) => Promise<Result>, patience: number): Promise<Result> {
     const deadline = Date.now() + patience
     for (let pause = 100; ; pause = Math.min(pause * 2, 2000)) {
-      const broken = this.#session
+      const before = this.#session
+      let session: Session | undefined
       try {
-        return await this.#answered(await this.#opened(), work)
+        session = await this.#opened()
+        return await this.#answered(session, work)
       } catch (error) {
-        const failure = broken.failure(error)
+        const failure = (session ?? before).failure(error)
         if (!isConnectionLoss(failure) && !failure.retryable) throw failure
+        // Only the one that failed: somebody else may have opened the next one already.
+        if (isConnectionLoss(failure)) await session?.end()
         // One that was found dead only now is replaced at once, whatever the patience.
-        const fresh = pause === 100 && !broken.isEnded
-        if (isConnectionLoss(failure)) await this.#session.end()
+        const fresh = pause === 100 && session === before
         if (this.#closed || (!fresh && Date.now() >= deadline)) throw failure
         await new Promise((resolve) => setTimeout(resolve, fresh ? 0 : pause * (0.5 + Math.random())))
       }
@@ -95,7 +99,9 @@ export class Control {
 
   async #open(): Promise<Session> {
     await this.#session.end()
-    const session = await openSession(this.#options, 'control')
+    const session = await openSession(this.#options, 'control').catch((error: unknown) => {
+      throw mayComeBack(this.#session.failure(error))
+    })
     try {
       for (const introduction of this.#introductions)
         await this.#answered(session, (fresh) => introduction(fresh).then(() => undefined))
@@ -157,6 +163,12 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     await session.end()
     throw error
   }
+}
+
+/** It let us in before: what keeps us out now (a password, a rule, a standby that is not promoted yet) may change again. */
+function mayComeBack(failure: Failure): Failure {
+  const { code, message, object, remedy, sqlstate } = failure
+  return new Failure(code, { message, object: object ?? undefined, remedy, sqlstate, retryable: true, cause: failure })
 }
 
 async function openSession(options: ControlOptions, purpose: string): Promise<Session> {
