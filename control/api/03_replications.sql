@@ -9,8 +9,9 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     j.schedule_interval, j.cron, j.timezone, j.lag_target,
     j.site, j.status, j.paused_at, j.paused_by, j.pause_note, j.version, j.created_at, j.created_by,
     j.next_start, j.period, r.position, r.as_of,
-    -- Late is what is older than this.
-    coalesce(j.lag_target, greatest(2 * j.period, interval '5 minutes')) AS late_after,
+    -- Late is what is older than this; nothing is that has neither a target nor a schedule.
+    coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
+      THEN greatest(2 * j.period, interval '5 minutes') END) AS late_after,
     s.id AS source_database_id, d.id AS destination_database_id
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
