@@ -9,9 +9,11 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     j.schedule_interval, j.cron, j.timezone, j.lag_target,
     j.site, j.status, j.paused_at, j.paused_by, j.pause_note, j.version, j.created_at, j.created_by,
     j.next_start, j.period, r.position, r.as_of,
-    -- Late is what is older than this; nothing is that has neither a target nor a schedule.
+    -- Late is what is older than this; nothing is that has neither a target nor a schedule. What a fixed boundary leaves out on
+    -- purpose comes on top of the default.
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
-      THEN greatest(2 * j.period, interval '5 minutes') END) AS late_after,
+      THEN greatest(2 * j.period, interval '5 minutes')
+        + CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval ELSE interval '0' END END) AS late_after,
     s.id AS source_database_id, d.id AS destination_database_id
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
