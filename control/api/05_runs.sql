@@ -63,13 +63,13 @@ END
 $$;
 
 -- Takes work for a worker: slots that are due become runs, and of the runs that wait, oldest first, at most `slots` become the
--- worker's, each with a new attempt. No run is ever given twice, and never two of one job.
-CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer)
+-- worker's, each with a new attempt. No run is ever given twice, and never two of one job. `job_ids`: only of these jobs.
+CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer, job_ids integer[] DEFAULT NULL)
 RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  PERFORM yardmaster.queue_due_slots(kinds);
+  PERFORM yardmaster.queue_due_slots(kinds, job_ids);
   RETURN QUERY
   WITH free AS (
     -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never.
@@ -79,7 +79,7 @@ BEGIN
   ), taken AS (
     SELECT r.id, r.job_id, r.object, r.operation, r.options
     FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
-    WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds)
+    WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
       AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
       AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
         AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)))
@@ -113,13 +113,14 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Slots that are due become runs that wait. Each is taken by one caller, and made once.
-CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[])
+CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[], job_ids integer[] DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   WITH due AS (
     SELECT j.id, j.next_start FROM yardmaster.job j
     WHERE j.status = 'active' AND j.next_start <= clock_timestamp() AND j.kind = ANY (kinds)
+      AND (job_ids IS NULL OR j.id = ANY (job_ids))
     ORDER BY j.next_start, j.id LIMIT 1000
     FOR NO KEY UPDATE SKIP LOCKED
   ), moved AS (

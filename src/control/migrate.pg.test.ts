@@ -16,10 +16,10 @@ async function installOld(session: Session, count: number): Promise<void> {
   await session.script(`create schema yardmaster;
     create table yardmaster.migration (number integer primary key, name text not null, breaking boolean not null,
       api_hash text, api_version text, applied_at timestamptz not null default now());`)
-  for (const { number, name, text } of known.slice(0, count)) {
+  for (const { number, name, breaking, text } of known.slice(0, count)) {
     await session.script(text)
     await session.script(
-      `insert into yardmaster.migration (number, name, breaking) values (${number}, '${name}', false)`,
+      `insert into yardmaster.migration (number, name, breaking) values (${number}, '${name}', ${breaking})`,
     )
   }
 }

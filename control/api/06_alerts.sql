@@ -1,0 +1,88 @@
+-- What somebody should look at.
+
+-- What hangs, fails or is late, worst first; one row OK where nothing is. Codes: 1 OK, 2 WARNING, 3 CRITICAL. A job that is
+-- paused is not late, and alerts of what failed before. `pattern`: only jobs whose name (`database:schema.table`, or what
+-- stands behind the colon) is like it, with * and ?.
+CREATE OR REPLACE FUNCTION yardmaster.check_job_status(pattern text DEFAULT NULL)
+RETURNS TABLE (alert_code integer, alert_status text, job_name text, alert_text text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH watched AS (SELECT * FROM yardmaster.watched_jobs w WHERE yardmaster.name_is_like(w.job_name, pattern)),
+  alerts AS (
+    SELECT 3 AS code, 'FAILED_RUN' AS status, w.job_name, format('%s failed runs in a row; the last one, %s: %s', w.failures, w.last_run,
+      w.last_message) AS text FROM watched w WHERE w.failures >= 3 AND w.status <> 'paused'
+    UNION ALL
+    SELECT 3, 'FAILED_RUN', w.job_name, format('it is %s, and nothing works on it%s', w.status, coalesce('; run ' || w.last_run || ': ' || w.last_message, ''))
+    FROM watched w WHERE w.status IN ('setting_up', 'removing', 'broken') AND w.failures < 3 AND NOT w.is_open
+    UNION ALL
+    SELECT CASE WHEN w.age > 3 * w.late_after THEN 3 ELSE 2 END, 'MISSING', w.job_name, format('%s behind (late after %s); %s',
+      yardmaster.duration_text(w.age), yardmaster.duration_text(w.late_after),
+      CASE WHEN w.last_run IS NULL THEN 'no run has ended yet' ELSE format('run %s %s: %s', w.last_run, w.last_status, w.last_message) END)
+    FROM watched w WHERE w.status = 'active' AND w.age > w.late_after
+    UNION ALL
+    SELECT 2, 'BLOCKED', w.job_name, format('%s runs in a row found it locked; the last one, %s: %s', w.locked, w.last_run, w.last_message)
+    FROM watched w WHERE w.locked >= 3 AND w.status <> 'paused'
+    UNION ALL
+    SELECT 2, 'RUNNING', r.object, format('run %s is carried out by %s, which has not been heard of since %s', r.id, r.worker,
+      to_char(k.lease_until - yardmaster.lease_length(), 'YYYY-MM-DD HH24:MI:SS TZ'))
+    FROM yardmaster.attempt a JOIN yardmaster.runs r ON r.attempt_id = a.id JOIN yardmaster.workers k ON k.id = a.worker_id
+    WHERE a.status = 'RUNNING' AND NOT k.alive AND yardmaster.name_is_like(r.object, pattern)
+    UNION ALL
+    SELECT CASE WHEN s.overdue > 0 THEN 3 ELSE 2 END, 'MISSING', 'workers', format('no worker is alive, and %s copies have a schedule%s. '
+      'Start one: yardmaster worker; or let cron call: yardmaster run-due', s.scheduled, CASE WHEN s.overdue > 0 THEN format('; %s are overdue', s.overdue) ELSE '' END)
+    FROM (SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
+      FROM watched w WHERE w.status = 'active' AND w.has_schedule) s
+    WHERE s.scheduled > 0 AND NOT yardmaster.is_staffed()
+  )
+  SELECT a.code, a.status, a.job_name, a.text FROM alerts a
+  UNION ALL
+  SELECT 1, 'OK', 'all jobs', format('nothing fails, hangs or is late: %s copies, %s paused', count(*), count(*) FILTER (WHERE w.status = 'paused'))
+  FROM watched w HAVING NOT EXISTS (SELECT 1 FROM alerts)
+  ORDER BY 1 DESC, 2, 3;
+END
+$$;
+
+-- What an alert is made of, by job.
+CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
+  SELECT v.job_id, yardmaster.replication_label(to_jsonb(v)) AS job_name, v.status, v.late_after, j.failures,
+    v.schedule_interval IS NOT NULL OR v.cron IS NOT NULL AS has_schedule,
+    clock_timestamp() - coalesce(v.as_of, j.created_at) AS age,
+    coalesce(j.next_start, waiting.slot) AS due_at,
+    EXISTS (SELECT 1 FROM yardmaster.run o WHERE o.job_id = v.job_id AND o.status IN ('WAITING', 'RUNNING')) AS is_open,
+    ended.id AS last_run, ended.status AS last_status, ended.reason AS last_reason, ended.message AS last_message,
+    locked.runs AS locked
+  FROM yardmaster.replications v
+  JOIN yardmaster.job j ON j.id = v.job_id
+  LEFT JOIN LATERAL (SELECT r.id, r.status, r.reason, r.message FROM yardmaster.run r
+    WHERE r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL') ORDER BY r.id DESC LIMIT 1) ended ON true
+  LEFT JOIN LATERAL (SELECT min(r.slot) AS slot FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status = 'WAITING') waiting ON true
+  -- The newest runs, as far as each found the lock taken.
+  LEFT JOIN LATERAL (SELECT count(*) AS runs FROM (
+      SELECT bool_and(n.reason IS NOT DISTINCT FROM 'locked') OVER (ORDER BY n.id DESC) AS still FROM (
+        SELECT r.id, r.reason FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
+        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked ON ended.reason = 'locked';
+
+-- Whether somebody carries out what is due: a worker that is alive, or one that ended in good order a moment ago (a worker that
+-- is being replaced, a pass of run-due).
+CREATE OR REPLACE FUNCTION yardmaster.is_staffed()
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT 1 FROM yardmaster.workers w WHERE w.slots > 0
+    AND (w.alive OR w.end_reason = 'stopped' AND w.ended_at > clock_timestamp() - interval '10 minutes'))
+$$;
+
+-- Whether a name, or what stands behind its first colon, is like a pattern with * and ?; NULL takes all.
+CREATE OR REPLACE FUNCTION yardmaster.name_is_like(name text, pattern text)
+RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT $2 IS NULL OR name LIKE p.form OR substr(name, strpos(name, ':') + 1) LIKE p.form
+  FROM (SELECT replace(replace(regexp_replace($2, '([\\%_])', '\\\1', 'g'), '*', '%'), '?', '_') AS form) p
+$$;
+
+-- `14 min`, `2 h 10 min`, `3 d 4 h`.
+CREATE OR REPLACE FUNCTION yardmaster.duration_text(length interval)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN s < 60 THEN format('%s s', s) WHEN s < 3600 THEN format('%s min %s s', s / 60, s % 60)
+    WHEN s < 86400 THEN format('%s h %s min', s / 3600, s % 3600 / 60) ELSE format('%s d %s h', s / 86400, s % 86400 / 3600) END
+  FROM (SELECT greatest(extract(epoch FROM $1), 0)::bigint AS s) x
+$$;
