@@ -124,7 +124,8 @@ export async function repullRange(
   return { range: { lower: start, upper }, end }
 }
 
-async function readValue(
+/** A control value as somebody wrote it, as the source prints it. Throws `range_invalid`. */
+export async function readValue(
   source: SourceRead,
   control: Control,
   text: string | null,

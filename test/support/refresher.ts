@@ -9,7 +9,7 @@ import type { Repull } from '../../src/replication/refresh-context.ts'
 import { type RemovalMode, removeFromDestination } from '../../src/replication/removal.ts'
 import type { Level, RefreshResult } from '../../src/replication/reporter.ts'
 import { planSetup } from '../../src/replication/setup.ts'
-import { type Validation, validateReplication } from '../../src/replication/validation.ts'
+import { type CountedRange, type Validation, validateReplication } from '../../src/replication/validation.ts'
 
 /** A step as a run's log would have it. */
 export interface Step {
@@ -122,8 +122,8 @@ export class Refresher {
     await removeFromDestination(this.replication, controlId, mode, this.#connector({}), new AbortController().signal)
   }
 
-  async validate(): Promise<Validation> {
-    return validateReplication(this.replication, this.#connector({}), new AbortController().signal)
+  async validate(range?: CountedRange): Promise<Validation> {
+    return validateReplication(this.replication, this.#connector({}), new AbortController().signal, range)
   }
 
   #connector(choice: RefreshChoice): Connector {

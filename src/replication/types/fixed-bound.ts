@@ -14,7 +14,7 @@ export const sampleBound: SampleBound = async (source, control, last) => {
   const row =
     control.by === 'time'
       ? await source.session.one<{ value: string | null; behind: number | null }>(sql`
-        select ${read.cast(sql`((clock_timestamp() - ${boundary}::interval) at time zone ${control.timezone ?? 'UTC'})`)}::text as value, 1::float8 as behind`)
+        select ${read.cast(sql`((clock_timestamp() - ${boundary}::interval) at time zone ${control.timezone ?? 'UTC'})`)}::text as value, extract(epoch from ${boundary}::interval)::float8 as behind`)
       : await source.session.one<{ value: string | null; behind: number | null }>(sql`
         select (max(${read.ref}) - ${boundary}::numeric)::text as value, null as behind ${fromClause(relation(source.relation), source.condition, [read.finite])}`)
   void last
