@@ -26,6 +26,8 @@ $$;
 -- Registers the calling session's process as a worker. Slots 0: a command, which takes nothing that waits.
 CREATE OR REPLACE FUNCTION yardmaster.register_worker(name text, host text, slots integer)
 RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM yardmaster.worker w WHERE w.id IN (
+    SELECT v.id FROM yardmaster.worker v WHERE v.ended_at < clock_timestamp() - interval '7 days' ORDER BY v.id LIMIT 100 FOR UPDATE SKIP LOCKED);
   INSERT INTO yardmaster.worker (name, host, slots, session_pid, session_start, lease_until)
   SELECT $1, $2, $3, a.pid, a.backend_start, clock_timestamp() + yardmaster.lease_length()
   FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()

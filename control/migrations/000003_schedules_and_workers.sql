@@ -91,6 +91,7 @@ UPDATE yardmaster.run SET status = 'CRITICAL', reason = 'worker_lost', finished_
 ALTER TABLE yardmaster.attempt
   DROP COLUMN session_pid,
   DROP COLUMN session_start,
-  ADD COLUMN worker_id bigint REFERENCES yardmaster.worker,
+  -- No foreign key: workers that are over are forgotten after a week, attempts keep their names.
+  ADD COLUMN worker_id bigint,
   ADD CONSTRAINT attempt_token UNIQUE (token);
 CREATE INDEX attempt_of_worker ON yardmaster.attempt (worker_id) WHERE status = 'RUNNING';
