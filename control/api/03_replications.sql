@@ -14,7 +14,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
       THEN greatest(2 * j.period, interval '5 minutes')
         + CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval ELSE interval '0' END END) AS late_after,
-    s.id AS source_database_id, d.id AS destination_database_id
+    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
   JOIN yardmaster.managed_database s ON s.id = r.source_database
@@ -23,7 +23,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
 -- What the audit keeps: the definition, not what runs make of it.
 CREATE OR REPLACE FUNCTION yardmaster.replication_snapshot(job_id integer)
 RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT to_jsonb(v) - '{source_database_id, destination_database_id, next_start, period, position, as_of, late_after}'::text[] FROM yardmaster.replications v WHERE v.job_id = $1
+  SELECT to_jsonb(v) - '{source_database_id, destination_database_id, next_start, period, position, as_of, late_after, schedule_origin}'::text[] FROM yardmaster.replications v WHERE v.job_id = $1
 $$;
 
 CREATE OR REPLACE FUNCTION yardmaster.database_id_of(name text)
