@@ -88,7 +88,8 @@ BEGIN
     FOR UPDATE OF r SKIP LOCKED
   ), started AS (
     UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
-    FROM taken t WHERE r.id = t.id
+    -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
+    WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
   ), attempts AS (
     INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
     SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), f.id, f.name, f.host, 'RUNNING'
@@ -116,16 +117,19 @@ $$;
 CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[], job_ids integer[] DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+  -- A value, so that the index ends the search where the future begins.
+  until timestamptz := clock_timestamp();
 BEGIN
   WITH due AS (
-    SELECT j.id, j.next_start FROM yardmaster.job j
-    WHERE j.status = 'active' AND j.next_start <= clock_timestamp() AND j.kind = ANY (kinds)
+    SELECT j.id FROM yardmaster.job j
+    WHERE j.status = 'active' AND j.next_start <= until AND j.kind = ANY (kinds)
       AND (job_ids IS NULL OR j.id = ANY (job_ids))
     ORDER BY j.next_start, j.id LIMIT 1000
     FOR NO KEY UPDATE SKIP LOCKED
   ), moved AS (
-    UPDATE yardmaster.job j SET next_start = NULL, last_slot = due.next_start FROM due WHERE j.id = due.id
-    RETURNING j.id, due.next_start AS slot
+    UPDATE yardmaster.job j SET next_start = NULL, last_slot = j.next_start WHERE j.id = ANY (ARRAY(SELECT d.id FROM due d))
+    RETURNING j.id, j.last_slot AS slot
   )
   INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
   SELECT m.id, m.slot, v.destination_database_id, 'refresh', yardmaster.replication_label(to_jsonb(v)), v.site, 'WAITING', true, false
