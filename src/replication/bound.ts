@@ -1,5 +1,10 @@
+import { serialBound } from './bound-serial.ts'
+import { timeBound } from './bound-time.ts'
+import { sourceControl } from './control-column.ts'
+import { readDefaults } from './control-default.ts'
 import type { ControlColumn } from './definition.ts'
 import type { Level } from './reporter.ts'
+import { findBreak, type Remembered, readClock, readMemory, type SourceClock } from './source-clock.ts'
 import type { SourceRead } from './source-read.ts'
 
 /** How far a copy goes: every row whose control value is below `value` is there; with `inclusive`, equal ones too. */
@@ -11,24 +16,67 @@ export interface Mark {
 
 /** What one look at the source allows the next refresh to read. */
 export interface Bound {
-  /** Up to where it may be read; null: nothing beyond what is there already. */
+  /** Up to where it may be read; null: nothing beyond what is there already. Never below the position's mark. */
   readonly mark: Mark | null
-  /** Seconds by which the mark is behind the source's clock; null for serial columns. */
+  /**
+   * Seconds by which a copy up to `mark` is behind the source's clock; where that is null, a copy up to the position's.
+   * Null where nothing tells: serial columns with a fixed boundary.
+   */
   readonly behind: number | null
   /** What people should know: why `auto` was not used, who holds the bound back. */
   readonly note: string | undefined
   readonly level: Level
   /** Kept in the position between refreshes, as it is; plain JSON. */
   readonly memory: BoundMemory
+  /** True where `memory` has to be stored even when there was nothing to copy: else what is in it never ripens. */
+  readonly remember: boolean
+  /**
+   * Set after the source's clock or history went back: rows may have come below the position. Types with a key read again
+   * from here up to `mark`, or up to the position's mark where that is null; the others can but tell (`note` does).
+   */
+  readonly overlap?: Mark
 }
 
-/** Samples that are not ripe yet, the source's identity and clock when it was last looked at. */
+/** Samples that are not ripe yet, the source's identity and clock when it was last looked at (`source-clock.ts`). */
 export type BoundMemory = Readonly<Record<string, unknown>>
+
+/** The position, as the sampling needs it. */
+export interface LastBound {
+  readonly mark: Mark | null
+  readonly memory: BoundMemory
+}
 
 /** Looks at the source, before the data's snapshot is taken. `last` is the position's mark, null at the first copy. */
 export type SampleBound = (
   source: SourceRead,
   control: ControlColumn,
-  last: { readonly mark: Mark | null; readonly memory: BoundMemory },
+  last: LastBound,
   signal: AbortSignal,
 ) => Promise<Bound>
+
+/** What both kinds of bound go by. */
+export interface Sampling {
+  readonly source: SourceRead
+  readonly control: ControlColumn
+  readonly clock: SourceClock
+  readonly last: Mark | null
+  readonly before: Remembered
+  /** Why what was remembered no longer holds; undefined where it does. */
+  readonly broken: string | undefined
+  readonly signal: AbortSignal
+}
+
+/** Time: the source's clock less the boundary, or with `auto` the start of the oldest transaction. Serial: see there. */
+export const sampleBound: SampleBound = async (source, control, last, signal) => {
+  const definition = { sourceDatabase: source.session.object, source: source.relation, columns: null, control }
+  const column = sourceControl(source, definition)
+  const clock = await readClock(source.session, control)
+  const before = readMemory(last.memory, control)
+  const broken = last.mark ? findBreak(before, clock) : undefined
+  const sampling: Sampling = {
+    ...{ source, control, clock, last: last.mark, broken, signal },
+    before: broken === undefined ? before : { ...before, samples: [] },
+  }
+  const defaults = control.boundary === 'auto' ? await readDefaults(source, column.name) : []
+  return control.by === 'time' ? timeBound(sampling, column, defaults) : serialBound(sampling, column, defaults)
+}
