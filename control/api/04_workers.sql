@@ -84,6 +84,10 @@ CREATE OR REPLACE FUNCTION yardmaster.give_up_attempts(worker_ids bigint[])
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  -- The runs first, as whoever ends one does.
+  PERFORM 1 FROM yardmaster.run r
+  WHERE r.id IN (SELECT a.run_id FROM yardmaster.attempt a WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING')
+  ORDER BY r.id FOR UPDATE;
   WITH attempts AS (
     UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
     WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'

@@ -68,39 +68,50 @@ CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[],
 RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+  free integer;
+  given bigint[];
 BEGIN
   PERFORM yardmaster.queue_due_slots(kinds, job_ids);
+  -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never. A statement of its
+  -- own, so that the next one counts what the claim before it took.
+  PERFORM 1 FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  SELECT least(claim_runs.slots, w.slots - (
+    SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING')) INTO free
+  FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id;
+  BEGIN
+    WITH taken AS (
+      SELECT r.id FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
+      WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
+        AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
+        AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
+          AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)))
+      ORDER BY r.slot, r.id
+      LIMIT greatest(free, 0)
+      FOR UPDATE OF r SKIP LOCKED
+    ), started AS (
+      UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
+      -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
+      WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
+    ), attempts AS (
+      INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
+      SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING'
+      FROM taken t, yardmaster.worker w WHERE w.id = claim_runs.worker_id
+      RETURNING id
+    )
+    SELECT array_agg(a.id) INTO given FROM attempts a;
+  EXCEPTION WHEN unique_violation THEN
+    -- Another claim took a run of the same job in this very moment: there is another look soon.
+    RETURN;
+  END;
+  -- Behind the block: what it returned would stay returned though it was rolled back.
   RETURN QUERY
-  WITH free AS (
-    -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never.
-    SELECT w.id, w.name, w.host, least(claim_runs.slots, w.slots - (
-        SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING'))::integer AS slots
-    FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE
-  ), taken AS (
-    SELECT r.id, r.job_id, r.object, r.operation, r.options
-    FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
-    WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
-      AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
-      AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
-        AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)))
-    ORDER BY r.slot, r.id
-    LIMIT greatest(coalesce((SELECT f.slots FROM free f), 0), 0)
-    FOR UPDATE OF r SKIP LOCKED
-  ), started AS (
-    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
-    -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
-    WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
-  ), attempts AS (
-    INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
-    SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), f.id, f.name, f.host, 'RUNNING'
-    FROM taken t, free f
-    RETURNING id, attempt.run_id, number, attempt.token
-  )
-  SELECT t.id, t.job_id, t.object, t.operation, t.options, a.number, a.token
-  FROM taken t JOIN attempts a ON a.run_id = t.id;
-EXCEPTION WHEN unique_violation THEN
-  -- Another claim took a run of the same job in this very moment: there is another look soon.
-  RETURN;
+  SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+  WHERE a.id = ANY (given) ORDER BY r.slot, r.id;
 END
 $$;
 

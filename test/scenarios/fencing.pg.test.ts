@@ -113,7 +113,7 @@ test('two at once: the second ends at once with WARNING and exit 0, one that wai
   const third = stage.start([...command, '--wait', '30'])
   const waiting = () =>
     stage.destination.query(
-      `select from pg_stat_activity where datname = current_database() and query like '%pg_try_advisory_lock%'
+      `select from pg_stat_activity where datname = current_database() and query like '%yardmaster.position p%pg_locks%'
        and application_name like 'yardmaster load%'`,
     )
   await expect.poll(waiting, { timeout: 10_000, interval: 20 }).not.toEqual([])
