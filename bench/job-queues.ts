@@ -1,0 +1,148 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { Logger, makeWorkerUtils, type Runner, run, type WorkerUtils } from 'graphile-worker'
+import { PgBoss } from 'pg-boss'
+import type { BenchSite } from './bench-site.ts'
+
+/** What a job queue did: jobs in so many seconds. */
+export interface Throughput {
+  readonly name: string
+  readonly jobs: number
+  readonly seconds: number
+}
+
+const quiet = new Logger(() => () => undefined)
+
+/** graphile-worker: jobs that do nothing, of a queue as long as ours, for some seconds. */
+export async function graphileThroughput(
+  site: BenchSite,
+  url: string,
+  waiting: number,
+  concurrency: number,
+  seconds: number,
+): Promise<Throughput> {
+  const session = await site.session(url)
+  const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
+  await utils.migrate()
+  await utils.release()
+  await session.script(
+    `select count(graphile_worker.add_job('nothing', '{}')) from generate_series(1, ${waiting} - (select count(*) from graphile_worker.jobs));
+     analyze`,
+  )
+  let jobs = 0
+  const nothing = async () => {
+    jobs += 1
+  }
+  const options = {
+    connectionString: url,
+    concurrency,
+    maxPoolSize: concurrency + 2,
+    logger: quiet,
+    noHandleSignals: true,
+  }
+  const runner = await run({ ...options, taskList: { nothing } })
+  const counted = await count(() => jobs, seconds)
+  await runner.stop()
+  return { name: `graphile-worker, concurrency ${concurrency}`, ...counted }
+}
+
+/** pg-boss: fetch and complete from several loops, for some seconds. */
+export async function bossThroughput(
+  url: string,
+  waiting: number,
+  loops: number,
+  batch: number,
+  seconds: number,
+): Promise<Throughput> {
+  const boss = new PgBoss({ connectionString: url, max: loops + 2, supervise: false, schedule: false })
+  boss.on('error', (error: unknown) => console.error(error))
+  await boss.start()
+  const queue = `nothing-${loops}-${batch}`
+  await boss.createQueue(queue)
+  for (let made = 0; made < waiting; made += 10_000) {
+    await boss.insert(
+      queue,
+      Array.from({ length: Math.min(10_000, waiting - made) }, () => ({ data: {} })),
+    )
+  }
+  let jobs = 0
+  let over = false
+  const loop = async () => {
+    while (!over) {
+      const fetched = await boss.fetch(queue, { batchSize: batch })
+      if (fetched.length === 0) return
+      await boss.complete(
+        queue,
+        fetched.map((job) => job.id),
+      )
+      jobs += fetched.length
+    }
+  }
+  const running = Array.from({ length: loops }, loop)
+  const counted = await count(() => jobs, seconds)
+  over = true
+  await Promise.all(running)
+  await boss.deleteQueue(queue)
+  await boss.stop({ graceful: false })
+  return { name: `pg-boss, ${loops} connections, ${batch} at once`, ...counted }
+}
+
+/** The first half second warms up and is not counted. */
+async function count(jobs: () => number, seconds: number): Promise<{ jobs: number; seconds: number }> {
+  await delay(500)
+  const [before, started] = [jobs(), performance.now()]
+  await delay(seconds * 1000)
+  return { jobs: jobs() - before, seconds: (performance.now() - started) / 1000 }
+}
+
+/** An idle queue that is given one job at a time. Milliseconds from before the call until the job's function is called. */
+export interface PickupPeer {
+  readonly name: string
+  once(): Promise<number>
+  stop(): Promise<void>
+}
+
+export async function graphilePickup(url: string): Promise<PickupPeer> {
+  const utils: WorkerUtils = await makeWorkerUtils({ connectionString: url, logger: quiet })
+  await utils.migrate()
+  let started = Promise.withResolvers<number>()
+  const taskList = { pickup: async () => started.resolve(performance.now()) }
+  const runner: Runner = await run({
+    connectionString: url,
+    concurrency: 4,
+    logger: quiet,
+    noHandleSignals: true,
+    taskList,
+  })
+  return {
+    name: 'graphile-worker, add → start',
+    once: async () => {
+      started = Promise.withResolvers<number>()
+      const before = performance.now()
+      await utils.addJob('pickup', {})
+      return (await started.promise) - before
+    },
+    stop: async () => {
+      await runner.stop()
+      await utils.release()
+    },
+  }
+}
+
+export async function bossPickup(url: string): Promise<PickupPeer> {
+  const boss = new PgBoss({ connectionString: url, useListenNotify: true, supervise: false, schedule: false })
+  boss.on('error', (error: unknown) => console.error(error))
+  await boss.start()
+  await boss.createQueue('pickup', { notify: true })
+  let started = Promise.withResolvers<number>()
+  await boss.work('pickup', async () => started.resolve(performance.now()))
+  return {
+    name: 'pg-boss with NOTIFY, send → start',
+    once: async () => {
+      started = Promise.withResolvers<number>()
+      const before = performance.now()
+      await boss.send('pickup', {})
+      return (await started.promise) - before
+    },
+    stop: () => boss.stop({ graceful: false }),
+  }
+}
