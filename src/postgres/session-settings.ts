@@ -46,11 +46,13 @@ export function applicationName(purpose: string): string {
 /**
  * What lets us in, as one text that changes when any of it does: the process and its roles; the server's configuration,
  * `pg_hba.conf` with it; the right to log in and to connect; and how often any role was altered or given settings, which
- * is all that a role may see of a changed password (counters lag by seconds, and a standby has none).
+ * is all that a role may see of a changed password. Those counters lag by seconds, a standby has none, and PostgreSQL 14
+ * writes them to a file first, for which one waits some 10 ms: there they are not asked for.
  */
 const standing = sql`concat_ws(' ', pg_backend_pid(), session_user, current_user, extract(epoch from pg_conf_load_time()),
-  pg_stat_get_tuples_updated('pg_authid'::regclass), pg_stat_get_tuples_inserted('pg_db_role_setting'::regclass),
-  pg_stat_get_tuples_updated('pg_db_role_setting'::regclass), pg_stat_get_tuples_deleted('pg_db_role_setting'::regclass),
+  case when current_setting('server_version_num')::integer >= 150000 then concat_ws(' ',
+    pg_stat_get_tuples_updated('pg_authid'::regclass), pg_stat_get_tuples_inserted('pg_db_role_setting'::regclass),
+    pg_stat_get_tuples_updated('pg_db_role_setting'::regclass), pg_stat_get_tuples_deleted('pg_db_role_setting'::regclass)) end,
   (select r.rolcanlogin and coalesce(r.rolvaliduntil > now(), true) and d.datallowconn
      and has_database_privilege(session_user, d.oid, 'CONNECT')
    from pg_roles r, pg_database d where r.rolname = session_user and d.datname = current_database()))`
@@ -85,8 +87,7 @@ export function renewal(settings: readonly string[]): string[] {
   const calls = Object.entries(values)
     .filter(([name]) => known.has(name))
     .map(([name, value]) => `pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`)
-  // DISCARD ALL leaves a role aside that ALTER ROLE … SET role had put on.
-  return ['rollback', 'discard all', `reset role; select ${calls.join(', ')}`]
+  return ['rollback', 'discard all', `select ${calls.join(', ')}`]
 }
 
 /** What a renewed session still needs for its next borrower, and whether what let us in still stands. */

@@ -179,17 +179,24 @@ describe('a session that has ended', () => {
     expect(await database.query('select pg_try_advisory_lock(1498238285, 8) as got')).toEqual([{ got: true }])
   })
 
-  test('keeps the role that its login role puts on', async () => {
+  test.each([18, 14])('keeps the role that its login role puts on: PostgreSQL %d', async (major) => {
+    const { url } = major === 14 ? await (await postgres14()).createDatabase('pool role') : database
+    const [login, other] = [`login_${process.pid}`, `other_${process.pid}`]
+    const administrator = await connect(parseConnectionUrl(url), { side: 'destination', purpose: 'prepare' })
+    await administrator.script(`create role ${login} login password 'p'; create role ${other};
+      grant ${other} to ${login}; alter role ${login} set role = ${other}`)
+    onTestFinished(async () => {
+      await administrator.script(`drop role ${login}, ${other}`)
+      await administrator.end()
+    })
     const pool = await startPool()
-    await alter('alter role reader set role = owner_of_all')
-    onTestFinished(() => alter('alter role reader reset all'))
-    const url = urlOf('reader', 'first')
-    const first = await open(pool, url)
+    const first = await open(pool, urlOf(login, 'p', url))
     await first.script('set role none')
     await first.end()
-    const next = await open(pool, url)
-    expect(next.pid).toBe(first.pid)
-    expect(await next.one(sql`select current_user as role`)).toEqual({ role: 'owner_of_all' })
+    const next = await open(pool, urlOf(login, 'p', url))
+    // In 18 the administrator's own changes may show late, by which the connection would be another.
+    if (major === 14) expect(next.pid).toBe(first.pid)
+    expect(await next.one(sql`select current_user as role`)).toEqual({ role: other })
     await next.end()
   })
 
@@ -219,7 +226,9 @@ describe('a connection does not go back', () => {
     await destroyed.end()
     const rejected = expect(running.query(sql`select pg_sleep(60)`)).rejects.toThrow()
     await expect.poll(() => sessions(`pid = ${running.pid} and state = 'active'`)).toHaveLength(1)
+    const asked = Date.now()
     await running.end()
+    expect(Date.now() - asked).toBeLessThan(1500)
     await rejected
     await database.query(`select pg_terminate_backend(${running.pid}, 5000)`)
     await cancelled.cancel()
