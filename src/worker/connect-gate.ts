@@ -121,14 +121,14 @@ export class ConnectGate {
   }
 
   /** The last failure in the words of whoever asks now. */
-  #again({ failure, at, nextTry }: Refusal, { side, object }: Asking): Failure {
+  #again({ failure, at, nextTry }: Refusal, asking: Asking): Failure {
     const seconds = (ms: number) => `${Math.max(0, ms / 1000).toFixed(1)} s`
     const now = this.#clock()
     const next = now < nextTry ? `the next one is made in ${seconds(nextTry - now)}` : 'another one is being made now'
     const unreachable = failure.code.endsWith('_unreachable')
-    return new Failure(unreachable ? `${side}_unreachable` : failure.code, {
+    return new Failure(unreachable ? `${asking.side}_unreachable` : failure.code, {
       message: `${failure.message} (That try failed ${seconds(now - at)} ago; ${next}.)`,
-      object,
+      object: asking.object,
       // The registry's own remedy names the side.
       ...(unreachable ? {} : { remedy: failure.remedy }),
       retryable: failure.retryable,
