@@ -41,12 +41,12 @@ async function fixedBound(
   boundary: string,
   notes: readonly Note[],
 ): Promise<Bound> {
-  const { source, last } = sampling
-  const row = await source.session.first<{ value: string; isNew: boolean }>(sql`
-    select value::text as value, ${last ? sql`value > ${column.value(last.value)}` : sql`true`} as "isNew"
-    from (select value - ${boundary}::numeric as value from (${largest(sampling, column)}) as found) as bound`)
-  const mark = row?.isNew ? { value: row.value, inclusive: false } : null
-  return conclude(sampling, { mark, behind: null, samples: [], notes })
+  const row = await sampling.source.session.first<{ value: string }>(sql`
+    select (value - ${boundary}::numeric)::text as value from (${largest(sampling, column)}) as found`)
+  // Who leaves nothing out means the largest value too.
+  const mark = row && { value: row.value, inclusive: Number(boundary) === 0 }
+  const isNew = mark && (await liesBehind(sampling, column, mark))
+  return conclude(sampling, { mark: isNew ? mark : null, behind: null, samples: [], notes })
 }
 
 /**
@@ -62,7 +62,7 @@ async function autoBound(sampling: Sampling, column: Control, defaults: readonly
     sql`select value::text from (${largest(sampling, column)}) as found`,
   )
   const prepared = await readPrepared(session)
-  const isNew = value !== null && (await liesBehind(sampling, column, value))
+  const isNew = value !== null && (await liesBehind(sampling, column, { value, inclusive: true }))
   const fresh: Sample[] =
     !isNew || old.some((one) => one.value === value)
       ? []
@@ -71,8 +71,8 @@ async function autoBound(sampling: Sampling, column: Control, defaults: readonly
   const samples = [...old, ...fresh]
   const seen = isOld ? samples : await waitForNewest(session, samples, signal)
   const found = isNew ? newestRipe(seen) : undefined
-  const mark =
-    found && (await liesBehind(sampling, column, found.value)) ? { value: found.value, inclusive: true } : null
+  const ripe: Mark | undefined = found && { value: found.value, inclusive: true }
+  const mark = ripe && (await liesBehind(sampling, column, ripe)) ? ripe : null
   const kept = isNew ? worthKeeping(seen) : []
   const behind = mark && found ? clock.instant - found.clock : isNew ? clock.instant - (kept[0]?.clock ?? 0) : 0
   const restart = last && findRestart(defaults, last.value)
@@ -83,11 +83,11 @@ async function autoBound(sampling: Sampling, column: Control, defaults: readonly
   return conclude(sampling, { mark, behind: behind / second, samples: kept, notes })
 }
 
-async function liesBehind({ source, last }: Sampling, column: Control, value: string): Promise<boolean> {
+async function liesBehind({ source, last }: Sampling, column: Control, mark: Mark): Promise<boolean> {
   if (!last) return true
   const row = await source.session.one<{ more: boolean; equal: boolean }>(sql`
-    select ${column.value(value)} > ${column.value(last.value)} as more, ${column.value(value)} = ${column.value(last.value)} as equal`)
-  return row.more || (row.equal && !last.inclusive)
+    select ${column.value(mark.value)} > ${column.value(last.value)} as more, ${column.value(mark.value)} = ${column.value(last.value)} as equal`)
+  return row.more || (row.equal && mark.inclusive && !last.inclusive)
 }
 
 /** Who keeps the oldest sample from ripening. */

@@ -170,7 +170,7 @@ async function weigh({ source, clock, last }: Sampling, column: Control, instant
   ).oid
   const hasZone = type === timestamptz
   const zone = sql`${literal(clock.zone)}`
-  const asColumn = (moment: Sql) => column.cast(hasZone ? moment : sql`(${moment} at time zone ${zone})`)
+  const asColumn = (moment: Sql) => column.cast(hasZone ? sql`(${moment})` : sql`((${moment}) at time zone ${zone})`)
   const asInstant = (value: Sql) => (hasZone ? value : sql`(${value}::timestamp at time zone ${zone})`)
   const now = at(String(clock.instant))
   const behind = (value: Sql) => sql`extract(epoch from ${now} - ${asInstant(value)})::float8`
