@@ -79,7 +79,8 @@ BEGIN
 END
 $$;
 
--- What these workers ran goes back to the queue, or ends as CRITICAL where a command ran it.
+-- What these workers ran goes back to the queue, or ends as CRITICAL where a command ran it, and where it has cost five workers
+-- already: a run that kills whoever takes it must not take them all down, one after the other.
 CREATE OR REPLACE FUNCTION yardmaster.give_up_attempts(worker_ids bigint[])
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -91,17 +92,23 @@ BEGIN
   WITH attempts AS (
     UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
     WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'
-    RETURNING a.id, a.run_id, a.worker
+    RETURNING a.id, a.run_id, a.worker, a.number
   ), steps AS (
     UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
       message = concat_ws(' ', s.message, 'The worker vanished during this step.')
     FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
+  ), runs AS (
+    UPDATE yardmaster.run r SET status = CASE WHEN r.queued AND a.number < 5 THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
+      finished_at = CASE WHEN r.queued AND a.number < 5 THEN NULL ELSE clock_timestamp() END,
+      message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).%s', a.worker,
+        extract(epoch FROM yardmaster.lease_length())::integer,
+        CASE WHEN r.queued AND a.number >= 5 THEN format(' It was attempt %s; no worker takes this run any more.', a.number) ELSE '' END)
+    FROM attempts a
+    WHERE r.id = a.run_id
+    RETURNING r.job_id, r.status, r.queued, r.finished_at
   )
-  UPDATE yardmaster.run r SET status = CASE WHEN r.queued THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
-    finished_at = CASE WHEN r.queued THEN NULL ELSE clock_timestamp() END,
-    message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).', a.worker,
-      extract(epoch FROM yardmaster.lease_length())::integer)
-  FROM attempts a WHERE r.id = a.run_id;
+  UPDATE yardmaster.job j SET last_finish = r.finished_at, failures = j.failures + 1
+  FROM runs r WHERE j.id = r.job_id AND r.queued AND r.status = 'CRITICAL';
 END
 $$;
 
