@@ -77,6 +77,48 @@ CREATE TABLE travel.stocks (
   PRIMARY KEY (symbol, day)
 );
 
+-- A shop whose tables only grow or are updated: what is new is told by a clock or a sequence.
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  customer text NOT NULL,
+  status text NOT NULL DEFAULT 'new',
+  changed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE shop.order_lines (
+  "order" bigint NOT NULL REFERENCES shop.orders,
+  line integer NOT NULL,
+  article text NOT NULL,
+  price numeric(10,2) NOT NULL,
+  PRIMARY KEY ("order", line)
+);
+CREATE VIEW shop.order_totals AS
+  SELECT o.number, o.customer, o.status, o.changed_at, count(l.line)::integer AS lines, coalesce(sum(l.price), 0) AS total
+  FROM shop.orders AS o LEFT JOIN shop.order_lines AS l ON l."order" = o.number GROUP BY o.number;
+CREATE TABLE shop.payments (
+  "order" bigint NOT NULL,
+  amount numeric(10,2) NOT NULL,
+  paid_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX payments_by_time ON shop.payments (paid_at);
+CREATE TABLE shop.events (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  what text NOT NULL,
+  happened_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Each change of a row takes the next version.
+CREATE TABLE shop.stock (article text PRIMARY KEY, pieces integer NOT NULL, version bigserial UNIQUE);
+INSERT INTO shop.stock (article, pieces)
+  SELECT a, 1000 FROM unnest('{anchor,bell,buoy,chart,compass,flag,lantern,oar,rope,sail}'::text[]) AS a;
+INSERT INTO shop.orders (customer, status, changed_at)
+  SELECT 'customer ' || n % 400, 'paid', now() - make_interval(mins => 2000 - n) FROM generate_series(1, 2000) AS n;
+INSERT INTO shop.order_lines SELECT o.number, l, (ARRAY['rope', 'sail', 'oar'])[l], (o.number % 90) + l * 1.25
+  FROM shop.orders AS o, generate_series(1, 3) AS l;
+INSERT INTO shop.payments ("order", amount, paid_at)
+  SELECT t.number, t.total, t.changed_at FROM shop.order_totals AS t ORDER BY t.number;
+INSERT INTO shop.events (what, happened_at)
+  SELECT 'order ' || o.number || ' placed', o.changed_at FROM shop.orders AS o ORDER BY o.number;
+
 CREATE SCHEMA "Odd ""Names"".Ünïcode";
 CREATE TABLE "Odd ""Names"".Ünïcode"."Straße ""6"".東京 🚂" (
   "Number" integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -2,6 +2,8 @@
 // Asks for /status.json each second and changes the page in place. Every text comes in as text, never as HTML.
 
 const glyphs = { OK: '✓', WARNING: '▲', CRITICAL: '✕', RUNNING: '◐', WAITING: '◷', UNKNOWN: '?' }
+/** A worker's state as a level, for sign and colour. */
+const workerLevels = { working: 'OK', missing: 'WARNING', lost: 'CRITICAL' }
 const every = 1000
 /** Milliseconds after which an answer is no longer waited for. */
 const patience = 8000
@@ -66,13 +68,13 @@ function putTime(cell, text, time) {
   }
 }
 
-function putLevel(cell, level) {
-  if (cell.dataset.level === level) return
-  cell.dataset.level = level
+function putLevel(cell, level, word = level) {
+  if (cell.dataset.level === word) return
+  cell.dataset.level = word
   cell.className = `level level-${level}`
   const mark = element('span', 'mark', glyphs[level] ?? '?')
   mark.setAttribute('aria-hidden', 'true')
-  cell.replaceChildren(mark, level)
+  cell.replaceChildren(mark, word)
 }
 
 /** Rows by key, in the order of `items`; rows that stay are kept as they are. */
@@ -96,20 +98,46 @@ function tableRow(classes) {
 }
 
 function describe(one) {
-  const parts = [one.columns ? `only ${one.columns.join(', ')}` : '', one.condition ?? '']
+  const reach = one.position === null ? '' : `up to ${one.position}`
+  const parts = [one.columns ? `only ${one.columns.join(', ')}` : '', one.condition ?? '', reach]
   return parts.filter(Boolean).join(' · ')
 }
 
 function makeReplication(one) {
-  const row = tableRow(['level', 'copy', '', '', 'number', 'number', 'number', 'number'])
+  const row = tableRow(['level', 'copy', '', 'number', 'number', '', 'number'])
   row.cells[1].append(element('span', 'end', `${one.source} `), element('span', 'end', `→ ${one.destination}`))
   row.cells[1].append(element('span', 'note'), element('span', 'note trouble'))
+  for (const index of [3, 4]) row.cells[index].append(element('span'), element('span', 'note'))
   return row
 }
 
-function fillReplication(at) {
+/** A number that is not known is a dash, never 0. */
+function fillLag(cell, one) {
+  put(
+    cell.children[0],
+    one.lag_seconds === null ? '—' : one.late ? `▲ ${span(one.lag_seconds)}` : span(one.lag_seconds),
+  )
+  cell.children[0].title = one.lag_seconds === null ? 'not known' : 'behind the source'
+  cell.children[0].className = one.late ? 'late' : ''
+  put(cell.children[1], one.late_after_seconds === null ? 'no target' : `late after ${span(one.late_after_seconds)}`)
+}
+
+function fillNext(cell, one, status) {
+  put(cell.children[0], nextText(one, status))
+  put(cell.children[1], one.schedule ?? 'no schedule')
+}
+
+function nextText(one, status) {
+  if (status.running.some((run) => run.job_id === one.job_id)) return 'now'
+  if (status.waiting.some((run) => run.job_id === one.job_id)) return 'waiting'
+  if (one.next_start === null) return '—'
+  const left = -since(status.at, one.next_start)
+  return left < -1 ? `due since ${span(-left)}` : `in ${span(left)}`
+}
+
+function fillReplication(status) {
   return (row, one) => {
-    const [level, copy, type, last, rows, size, age, next] = row.cells
+    const [level, copy, type, lag, next, last, rows] = row.cells
     const before = level.dataset.level
     putLevel(level, one.level)
     const troubled = one.level === 'WARNING' || one.level === 'CRITICAL'
@@ -118,34 +146,91 @@ function fillReplication(at) {
     put(copy.children[2], describe(one))
     put(copy.children[3], troubled ? one.note : '')
     put(type, one.type)
+    fillLag(lag, one)
+    fillNext(next, one, status)
     if (one.last_run) {
       const what = one.last_run.status === 'OK' ? one.note : one.last_run.status
-      putTime(last, `${span(since(at, one.last_run.finished_at))} ago`, one.last_run.finished_at)
+      putTime(last, `${span(since(status.at, one.last_run.finished_at))} ago`, one.last_run.finished_at)
       last.title = what
     } else put(last, '—')
     put(rows, count(one.rows))
-    put(size, bytes(one.bytes))
-    put(age, one.age_seconds === null ? '—' : span(one.age_seconds))
-    if (one.level === 'RUNNING') put(next, 'now')
-    else put(next, one.next_start === null ? '—' : `in ${span(-since(at, one.next_start))}`)
+    rows.title = one.bytes === null ? '' : bytes(one.bytes)
   }
+}
+
+function makeWorker() {
+  return tableRow(['level', 'name', 'name', 'number', 'number', 'number', 'number'])
+}
+
+function fillWorker(status) {
+  return (row, worker) => {
+    const [state, host, name, running, slots, beat, began] = row.cells
+    putLevel(state, workerLevels[worker.state] ?? 'UNKNOWN', worker.state)
+    row.className = worker.state === 'working' ? '' : `row-${workerLevels[worker.state]}`
+    put(host, worker.host)
+    put(name, worker.name)
+    put(running, String(worker.running))
+    put(slots, String(worker.slots))
+    putTime(beat, `${span(since(status.at, worker.last_beat))} ago`, worker.last_beat)
+    putTime(began, `${span(since(status.at, worker.started_at))} ago`, worker.started_at)
+  }
+}
+
+/** One row that says that there is none, as wide as the table. */
+function emptyRow(text, columns) {
+  const row = document.createElement('tr')
+  const cell = element('td', 'muted', text)
+  cell.colSpan = columns
+  row.append(cell)
+  return row
+}
+
+function fillWorkers(status) {
+  const workers = status.workers.length > 0 ? status.workers : [{ id: 'none' }]
+  putRows(
+    byId('workers'),
+    workers,
+    (one) => one.id,
+    (one) => (one.id === 'none' ? emptyRow('No worker is there: nothing is refreshed by itself.', 7) : makeWorker()),
+    (row, one) => one.id !== 'none' && fillWorker(status)(row, one),
+  )
+}
+
+function fillWaiting(status) {
+  byId('waiting-part').hidden = status.waiting_count === 0
+  const more = status.waiting_count - status.waiting.length
+  put(byId('waiting-title'), more > 0 ? `Waiting: ${count(status.waiting_count)}, the first of them` : 'Waiting')
+  putRows(
+    byId('waiting'),
+    status.waiting,
+    (run) => run.id,
+    makeRunning,
+    (row, run) => {
+      put(row.children[0], `◷ ${run.operation} ${run.object}`)
+      put(row.children[1], `${span(since(status.at, run.since))} — ${run.why}`)
+    },
+  )
 }
 
 const stepText = (step) => `${step.action} ${duration(step.seconds)}`
 
 function makeRun() {
-  return tableRow(['level', 'number', 'copy', '', 'number', 'number', 'wide muted'])
+  return tableRow(['level', 'number', 'copy', '', 'number', 'number', '', 'wide muted'])
 }
 
 function fillRun(row, run) {
-  const [level, id, object, began, took, rows, steps] = row.cells
+  const [level, id, object, began, took, rows, worker, steps] = row.cells
   putLevel(level, run.status)
   row.className = run.status === 'OK' ? '' : `row-${run.status}`
   put(id, run.id)
   put(object, `${run.operation} ${run.object}`)
   if (run.started_at) putTime(began, clock(run.started_at), run.started_at)
   put(took, duration(run.seconds))
-  put(rows, run.reason === 'skipped' ? 'unchanged' : run.status === 'CRITICAL' ? '—' : count(run.rows))
+  put(worker, run.worker === null ? '—' : run.attempt > 1 ? `${run.worker}, attempt ${run.attempt}` : run.worker)
+  put(
+    rows,
+    ['skipped', 'nothing_new'].includes(run.reason) ? 'unchanged' : run.status === 'CRITICAL' ? '—' : count(run.rows),
+  )
   put(steps, run.status === 'OK' ? run.steps.map(stepText).join(' · ') : (run.message ?? ''))
 }
 
@@ -157,33 +242,31 @@ function makeRunning() {
 }
 
 function fillRunning(row, run) {
+  const again = run.attempt > 1 ? `, attempt ${run.attempt}` : ''
   put(row.children[0], `◐ ${run.operation} ${run.object}`)
   const rate =
     run.rows_per_second === null ? '' : `${count(run.rows_per_second)} rows/s, ${bytes(run.bytes_per_second)}/s`
   const load = run.rows > 0 ? `${count(run.rows)} rows, ${bytes(run.bytes)}` : ''
   put(
     row.children[1],
-    [duration(run.seconds), load, rate, run.steps.map(stepText).join(' · ')].filter(Boolean).join(' — '),
+    [`${run.worker ?? ''}${again}`, duration(run.seconds), load, rate, run.steps.map(stepText).join(' · ')]
+      .filter(Boolean)
+      .join(' — '),
   )
 }
 
+/** The tables first: the verdict must not stand over numbers that are not there yet. */
 function show(status) {
-  const bad = status.replications.filter((one) => one.level === status.level).length
-  const fine = status.level === 'OK'
-  document.title = fine
-    ? '✓ fine · Yardmaster'
-    : `${glyphs[status.level]} ${bad || ''} ${status.level.toLowerCase()} · Yardmaster`
-  put(byId('answer'), status.answer)
-  put(byId('glyph'), glyphs[status.level] ?? '?')
-  byId('glyph').className = `glyph level-${status.level}`
   putRows(
     byId('about'),
     status.about,
-    (_) => status.about.indexOf(_),
+    (one) => status.about.indexOf(one),
     () => element('p'),
     put,
   )
-  putRows(byId('replications'), status.replications, (one) => one.job_id, makeReplication, fillReplication(status.at))
+  putRows(byId('replications'), status.replications, (one) => one.job_id, makeReplication, fillReplication(status))
+  fillWorkers(status)
+  fillWaiting(status)
   putRows(byId('runs'), status.runs, (run) => run.id, makeRun, fillRun)
   const running = status.running.length > 0 ? status.running : [{ id: 'idle' }]
   putRows(
@@ -196,16 +279,28 @@ function show(status) {
       else put(row, idleText(status))
     },
   )
+  const bad = status.replications.filter((one) => one.level === status.level).length
+  putVerdict(status.level, status.answer, status.level === 'OK' ? 'fine' : `${bad || ''} ${status.level.toLowerCase()}`)
+}
+
+function putVerdict(level, answer, short) {
+  document.title = `${glyphs[level]} ${short.trim()} · Yardmaster`
+  put(byId('answer'), answer)
+  put(byId('glyph'), glyphs[level] ?? '?')
+  byId('glyph').className = `glyph level-${level}`
 }
 
 const idle = () => element('div', 'idle muted')
 
 function idleText(status) {
   const next = status.replications
-    .filter((one) => one.next_start)
+    .filter((one) => one.next_start && !status.waiting.some((run) => run.job_id === one.job_id))
     .sort((one, other) => (one.next_start < other.next_start ? -1 : 1))[0]
-  return next ? `Nothing. Next: ${next.destination} in ${span(-since(status.at, next.next_start))}.` : 'Nothing.'
+  return next ? `Nothing. Next: ${next.destination}, ${nextText(next, status)}.` : 'Nothing.'
 }
+
+/** Yardmaster answers, and says why it cannot read the status. */
+class Unreadable extends Error {}
 
 async function look() {
   if (asking) return
@@ -214,12 +309,15 @@ async function look() {
   try {
     const answer = await fetch('/status.json', { cache: 'no-store', signal: AbortSignal.timeout(patience) })
     const status = await answer.json()
-    if (!answer.ok) throw new Error(status.error?.message)
+    if (!answer.ok) throw new Unreadable(status.error?.message)
     show(status)
     seen = status.at
     live('Live', false)
-  } catch {
-    live(seen ? `Reconnecting (numbers from ${clock(seen)})` : 'Reconnecting', true)
+  } catch (error) {
+    // What was fine a moment ago is not known to be fine now.
+    const why = error instanceof Unreadable ? error.message : 'Yardmaster does not answer.'
+    putVerdict('UNKNOWN', `${why} ${seen ? `The numbers are from ${clock(seen)}.` : ''}`.trim(), 'not known')
+    live('Reconnecting', true)
   }
   asking = false
   if (!document.hidden) timer = setTimeout(() => void look(), every)

@@ -1,4 +1,5 @@
 import { tmpdir } from 'node:os'
+import type { DemoOptions } from '../demo/demo.ts'
 import { action, type Group } from './action.ts'
 import type { CommandContext } from './command-context.ts'
 
@@ -7,12 +8,12 @@ export const demoGroup: Group = (program) => {
   program
     .command('demo')
     .description(
-      'three embedded databases, live traffic, copies that follow it, a status page; nothing is left at the end',
+      'three embedded databases, live traffic, two workers that keep copies current, a status page; nothing is left at the end',
     )
     .option('--listen <addr:port>', 'where the status page is (default: 127.0.0.1:7878, or the next free port)')
     .option(
       '--exit-after-checks',
-      'compare source and copies row by row after some rounds, and end; exit 1 when they differ',
+      'kill a worker, compare source and copies row by row after some rounds, and end; exit 1 when they differ',
     )
     .option(
       '--data-dir <path>',
@@ -33,6 +34,7 @@ async function demo(context: CommandContext, flags: DemoFlags): Promise<number> 
     parent: context.options.dataDir ?? tmpdir(),
     streams: context.options.streams,
     signal,
+    environment: passedOn(context),
     say: (line: string) => (terminal.json ? terminal.say(line) : terminal.line(line)),
   }
   // Loaded here, so that no other command waits for the HTTP server's code.
@@ -46,10 +48,18 @@ async function demo(context: CommandContext, flags: DemoFlags): Promise<number> 
   return 0
 }
 
-async function check(
-  { terminal }: CommandContext,
-  options: { parent: string; streams: number; signal: AbortSignal; say: (line: string) => void },
-): Promise<number> {
+/** What the demo's workers get of the environment: no other control database, key or folder than the demo's. */
+function passedOn({ environment }: CommandContext): Record<string, string> {
+  const names = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LANG', 'LC_ALL', 'LC_CTYPE', 'XDG_CACHE_HOME', 'YARDMASTER_LOG_LEVEL']
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = environment(name)
+      return value === undefined ? [] : [[name, value]]
+    }),
+  )
+}
+
+async function check({ terminal }: CommandContext, options: DemoOptions): Promise<number> {
   const { checkDemo } = await import('../demo/demo-checks.ts')
   const { printable } = await import('../postgres/identifier.ts')
   const began = Date.now()

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander'
 import { exitCodeOf, Failure } from '../base/failure.ts'
 import { describeOption, type OptionDeclaration, programOptions } from '../config/program-options.ts'
 import { attach } from './action.ts'
+import { checkGroup, reportUnknown } from './check.ts'
 import type { Surroundings } from './command-context.ts'
 import { databaseGroup } from './database.ts'
 import { demoGroup } from './demo.ts'
@@ -12,6 +13,8 @@ import { helpGroup } from './help.ts'
 import { migrateGroup } from './migrate.ts'
 import { replicationGroup } from './replication.ts'
 import { runGroup } from './run.ts'
+import { runDueGroup } from './run-due.ts'
+import { upGroup } from './up.ts'
 import { asHelp, UsageCommand } from './usage.ts'
 import { workerGroup } from './worker.ts'
 
@@ -30,7 +33,10 @@ export function buildProgram(): Command {
     databaseGroup,
     replicationGroup,
     runGroup,
+    runDueGroup,
+    checkGroup,
     workerGroup,
+    upGroup,
     doctorGroup,
     migrateGroup,
     demoGroup,
@@ -64,6 +70,11 @@ export async function runProgram(args: readonly string[], surroundings: Surround
     code = given
   })
   configureOutput(program, surroundings, json)
+  // A plugin has one exit code for everything that keeps it from an answer, wrong usage included.
+  let isCheck = args.find((arg) => !arg.startsWith('-')) === 'check'
+  program.hook('preSubcommand', (_program, command) => {
+    isCheck = command.name() === 'check'
+  })
   try {
     await program.parseAsync([...args], { from: 'user' })
     return code
@@ -76,6 +87,7 @@ export async function runProgram(args: readonly string[], surroundings: Surround
       help === 'no_command'
         ? new Failure('wrong_usage', { message: 'No command was named.' })
         : asFailure(error, surroundings.signal)
+    if (isCheck) return reportUnknown(failure, surroundings, json)
     report(failure, surroundings, { json, debug })
     return exitCodeOf(failure)
   }

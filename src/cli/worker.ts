@@ -17,6 +17,10 @@ const defaultSlots = 4
 /** `yardmaster worker` */
 export const workerGroup: Group = (program) => {
   workerOptions(program.command('worker').description('carry out what is due, until it is stopped (SIGTERM, Ctrl-C)'))
+    .option(
+      '--until-eof',
+      'stop also when standard input ends: for a worker that is to live no longer than its starter',
+    )
     .addHelpText('after', '\nExample:\n  yardmaster worker --host h2 --slots 8')
     .action(action(worker))
 }
@@ -35,13 +39,24 @@ export interface WorkerFlags {
   readonly grace: string
 }
 
-async function worker(context: CommandContext, flags: WorkerFlags): Promise<number> {
+async function worker(given: CommandContext, flags: WorkerFlags & { untilEof?: boolean }): Promise<number> {
   const identity = workerIdentity(flags)
-  const body = async (place: Workplace) => {
-    await runWorker(context, place, flags, identity, async () => undefined)
+  const context = flags.untilEof ? { ...given, signal: AbortSignal.any([given.signal, endOf(given.in)]) } : given
+  try {
+    await withWorkplace(context, (place) => runWorker(context, place, flags, identity), identity)
     return 0
+  } finally {
+    // Nobody reads it any more: it must not keep the process.
+    if (flags.untilEof) given.in.destroy()
   }
-  return withWorkplace(context, body, identity)
+}
+
+/** Aborted when the input ends, as it does when whoever holds its other end is gone, however that came. */
+function endOf(input: NodeJS.ReadStream): AbortSignal {
+  const end = new AbortController()
+  for (const event of ['end', 'error', 'close'] as const) input.once(event, () => end.abort())
+  input.resume()
+  return end.signal
 }
 
 /** Who this process is as a worker. Throws `wrong_usage`. */
@@ -64,13 +79,12 @@ export function workerIdentity({ host = hostname(), slots = String(defaultSlots)
   return { name: `${host}#${process.pid}`, host, slots: count }
 }
 
-/** Works until the process is told to stop, with `beside` around it. What began ends within the grace period, or is given back. */
+/** Works until the process is told to stop. What began ends within the grace period, or is given back. */
 export async function runWorker(
   context: CommandContext,
   place: Workplace,
   flags: WorkerFlags,
   { name, slots }: WorkerIdentity,
-  beside: () => Promise<void>,
 ): Promise<void> {
   const say = (line: string) => log(context, 'info', line)
   const service = new Worker(
@@ -85,7 +99,6 @@ export async function runWorker(
   await service.start()
   try {
     say(`Worker ${name} takes work, ${slots} runs at once.`)
-    await beside()
     if (!context.signal.aborted) await once(context.signal, 'abort')
     if (service.running > 0) say(`Waiting for ${service.running} runs to end, ${flags.grace} at most.`)
   } finally {

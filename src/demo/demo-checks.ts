@@ -4,21 +4,21 @@ import type { StatusDocument } from '../http/status-document.ts'
 import type { Session } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel } from '../replication/definition.ts'
-import { inParallel } from '../replication/link.ts'
-import { getReplication } from '../replication/store.ts'
-import { refreshRun } from '../worker/replication-run.ts'
+import { listReplications } from '../replication/store.ts'
 import { compareRows } from './comparison.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
 import { demoReplications } from './demo-replications.ts'
-import { type DemoServices, demoServices, stopServices } from './run-demo.ts'
+import { type DemoServices, demoServices, startWorkers, stopServices } from './run-demo.ts'
 import { addColumn, ordinaryChanges, reloadStocks } from './source-writer.ts'
+import { checkTakeOver, findStrandedRuns } from './take-over-check.ts'
+import { runByWorkers } from './worker-runs.ts'
 
 /** Rounds of changes and refreshes before the comparison. */
 const rounds = 3
 /** Milliseconds between two transactions of the writer, which writes each kind once in a round. */
 const writePause = 100
-/** Refreshes side by side, as the demo's timer has them. */
-const width = 2
+/** Refreshes of an incremental copy after the last one, at most, before its rows must be equal. */
+const laterLooks = 5
 
 /** One thing that was looked at. */
 export interface Check {
@@ -41,15 +41,20 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
     options.done(one)
   }
   await withDemo(options, async (demo) => {
-    const services = demoServices(demo, { host: '127.0.0.1', port: 0, orNext: false }, writePause)
+    const services = demoServices(demo, options, { host: '127.0.0.1', port: 0, orNext: false }, writePause)
     try {
       await services.page.start()
       await checkSetUp(demo, check)
       await services.writer.start()
-      for (let round = 1; round <= rounds; round++) await checkRound(demo, services, round, check)
+      await startWorkers(services, options.signal)
+      const jobs = await jobIdsOf(demo)
+      for (let round = 1; round <= rounds; round++) await checkRound(demo, services, jobs, round, check)
+      const { problem, good } = await checkTakeOver(demo, services)
+      check('take-over', problem, good)
       await stopWriter(demo, services)
-      await refreshAll(demo, 'last refresh', check)
-      await checkRows(demo, check)
+      await refreshAll(demo, jobs, 'last refresh', check)
+      check('runs', await findStrandedRuns(demo), 'none is left behind by the worker that was killed')
+      await checkRows(demo, jobs, check)
       await checkPage(services, check)
     } finally {
       await stopServices(services)
@@ -69,8 +74,22 @@ async function checkSetUp(demo: Demo, check: Report): Promise<void> {
   check('set-up', bad.length > 0 ? bad.join('; ') : undefined, good)
 }
 
+/** Job ids by the name of the destination. */
+async function jobIdsOf(demo: Demo): Promise<ReadonlyMap<string, number>> {
+  const replications = await listReplications(demo.place.control)
+  return new Map(replications.map((one) => [destinationLabel(one), one.jobId]))
+}
+
+type Jobs = Awaited<ReturnType<typeof jobIdsOf>>
+
 /** Refreshes everything while the writer writes; TRUNCATE, reload and a new column come between. */
-async function checkRound(demo: Demo, { writer }: DemoServices, round: number, check: Report): Promise<void> {
+async function checkRound(
+  demo: Demo,
+  { writer }: DemoServices,
+  jobs: Jobs,
+  round: number,
+  check: Report,
+): Promise<void> {
   const session = await demo.connect('source', 'special changes')
   try {
     await reloadStocks(session)
@@ -80,52 +99,53 @@ async function checkRound(demo: Demo, { writer }: DemoServices, round: number, c
   }
   await writer.reached(writer.changes + ordinaryChanges.length, demo.place.signal)
   if (writer.refusal !== undefined) throw writer.refusal
-  await refreshAll(demo, `round ${round}`, check, ` after ${writer.changes} transactions of the writer`)
+  await refreshAll(demo, jobs, `round ${round}`, check, ` after ${writer.changes} transactions of the writer`)
 }
 
-/** Ends the writer and waits until the server has taken leave of its session: only then are its counters all told. */
+/** Ends the writer and waits until the server has taken leave of its sessions: only then are its counters all told. */
 async function stopWriter(demo: Demo, { writer }: DemoServices): Promise<void> {
   await writer.stop()
   const session = await demo.connect('source', 'look')
   try {
-    while (await isConnected(session, writer.pid)) demo.place.signal.throwIfAborted()
+    while (await isConnected(session, writer.pids)) demo.place.signal.throwIfAborted()
   } finally {
     await session.end()
   }
 }
 
-async function isConnected(session: Session, pid: number): Promise<boolean> {
+async function isConnected(session: Session, pids: readonly number[]): Promise<boolean> {
   const row = await session.one<{ there: boolean }>(
-    sql`select exists (select from pg_stat_activity where pid = ${pid}::int) as there from pg_sleep(0.01)`,
+    sql`select exists (select from pg_stat_activity where pid = any(${[...pids]}::int[])) as there from pg_sleep(0.01)`,
   )
   return row.there
 }
 
-async function refreshAll(demo: Demo, name: string, check: Report, after = ''): Promise<void> {
+/** Hands a refresh of every copy to the workers, beside those that their schedules bring. */
+async function refreshAll(demo: Demo, jobs: Jobs, name: string, check: Report, after = ''): Promise<void> {
   const began = Date.now()
-  const bad: string[] = []
-  let [rows, skipped] = [0, 0]
-  await inParallel(demoReplications, width, async ({ wanted }) => {
-    const replication = await getReplication(demo.place.control, destinationLabel(wanted))
-    const result = await refreshRun(demo.place, replication, { force: false, wait: 0, takeOver: false })
-    if (result.failure?.code === 'cancelled') throw result.failure
-    if (result.status !== 'OK') bad.push(`${destinationLabel(wanted)}: ${result.message}`)
-    rows += result.rows
-    if (result.reason === 'skipped') skipped += 1
-  })
+  const runs = await runByWorkers(demo, [...jobs.values()])
+  const bad = runs.filter((run) => run.status !== 'OK').map((run) => `${run.object}: ${run.message}`)
+  const unchanged = runs.filter((run) => run.reason === 'skipped' || run.reason === 'nothing_new').length
+  const rows = runs.reduce((sum, run) => sum + Number(run.rows ?? 0), 0)
   const took = formatDuration((Date.now() - began) / 1000)
-  const good = `${demoReplications.length - skipped} refreshed, ${skipped} unchanged, ${formatCount(rows)} rows in ${took}${after}`
+  const good = `${runs.length - unchanged} refreshed, ${unchanged} unchanged, ${formatCount(rows)} rows in ${took}${after}`
   check(name, bad.length > 0 ? bad.join('; ') : undefined, good)
 }
 
-async function checkRows(demo: Demo, check: Report): Promise<void> {
+async function checkRows(demo: Demo, jobs: Jobs, check: Report): Promise<void> {
   const [source, destination] = [await demo.connect('source', 'compare'), await demo.connect('destination', 'compare')]
   try {
-    for (const { wanted } of demoReplications) {
+    for (const wanted of demoReplications) {
+      const label = destinationLabel(wanted)
       if (demo.place.signal.aborted) throw new Failure('cancelled', { message: 'Cancelled.' })
-      const { rows, difference } = await compareRows(source, destination, wanted)
+      let { rows, difference } = await compareRows(source, destination, wanted)
+      // A bound goes past the last row when all that could still come before it is over: a look or two later.
+      for (let more = 1; difference !== undefined && wanted.control !== null && more <= laterLooks; more++) {
+        await runByWorkers(demo, [jobs.get(label) ?? 0])
+        ;({ rows, difference } = await compareRows(source, destination, wanted))
+      }
       const problem = difference ?? (rows === 0 ? 'both sides are empty, which proves nothing' : undefined)
-      check(`rows of ${destinationLabel(wanted)}`, problem, `${formatCount(rows)} rows, all equal`)
+      check(`rows of ${label}`, problem, `${formatCount(rows)} rows, all equal`)
     }
   } finally {
     await Promise.all([source.end(), destination.end()])

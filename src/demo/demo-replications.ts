@@ -1,50 +1,52 @@
 import type { QualifiedName } from '../postgres/identifier.ts'
-import { definitionDefaults } from '../replication/definition.ts'
+import { type ControlColumn, definitionDefaults } from '../replication/definition.ts'
 import type { NewReplication } from '../replication/store.ts'
 
 /** Names of the demo's databases, as registered and as on the server. */
 export const sourceDatabase = 'operations'
 export const destinationDatabase = 'warehouse'
 
+/** Zone of the one that goes by cron. */
+const cronZone = 'America/Chicago'
+
 /** Schema with an odd name, on both sides. */
 const oddSchema = 'Odd "Names".Ünïcode'
 
-/** One replication of the demo and how often the timer refreshes it. */
-export interface DemoReplication {
-  readonly wanted: NewReplication
-  /** Milliseconds. */
-  readonly every: number
-}
+/** An unchanged snapshot holds as of 60 s before it was looked at; the rest is the schedule and a moment. */
+const wholeLagTarget = 120_000
+/** A transaction that is open for long at the source holds back what may be read. */
+const incrementLagTarget = 30_000
 
-const seconds = 1000
-
-/** Six of type snapshot, four of type table: filters, conditions, a view and a partitioned parent as sources, odd names. */
-export const demoReplications: readonly DemoReplication[] = [
-  snapshot('travel.flights', { every: 20 * seconds }),
+/**
+ * Six of type snapshot, four of type table: filters, conditions, a view and a partitioned parent as sources, odd names. Two
+ * inserters and two updaters, by time and by serial, one of them from a view.
+ */
+export const demoReplications: readonly NewReplication[] = [
+  snapshot('travel.flights', { every: '20 seconds' }),
   snapshot('travel.flights', {
-    every: 15 * seconds,
+    every: '15 seconds',
     destination: { schema: 'reports', name: 'late_flights' },
     columns: ['id', 'departs', 'delay'],
     condition: 'WHERE delay >= 120 AND departs < 22',
   }),
   snapshot('travel.delays_by_hour', {
-    every: 15 * seconds,
+    cron: '*/15 * * * * *',
     destination: { schema: 'reports', name: 'delays_by_hour' },
   }),
   snapshot('nature.earthquakes', {
-    every: 10 * seconds,
+    every: '10 seconds',
     postScript: [
       'GRANT USAGE ON SCHEMA nature TO analyst',
       'GRANT SELECT ON nature.earthquakes TO analyst',
       `COMMENT ON VIEW nature.earthquakes IS 'Copied from ${sourceDatabase}.'`,
     ],
   }),
-  snapshot('travel.stocks', { every: 10 * seconds, destination: { schema: 'market', name: 'stocks' } }),
-  snapshot({ schema: oddSchema, name: 'Straße "6".東京 🚂' }, { every: 10 * seconds }),
-  table('travel.airports', { every: 10 * seconds }),
-  table('travel.zip_codes', { every: 15 * seconds, sequences: ['travel.zip_codes_number_seq'] }),
+  snapshot('travel.stocks', { every: '10 seconds', destination: { schema: 'market', name: 'stocks' } }),
+  snapshot({ schema: oddSchema, name: 'Straße "6".東京 🚂' }, { every: '10 seconds' }),
+  table('travel.airports', { every: '10 seconds' }),
+  table('travel.zip_codes', { every: '15 seconds', sequences: ['travel.zip_codes_number_seq'] }),
   table('nature.species', {
-    every: 15 * seconds,
+    every: '15 seconds',
     destination: { schema: 'nature', name: 'habitats' },
     columns: ['item', 'county', 'habitat'],
     condition: 'WHERE habitat > 0.25',
@@ -52,37 +54,58 @@ export const demoReplications: readonly DemoReplication[] = [
   table(
     { schema: oddSchema, name: "Ordres d'été" },
     {
-      every: 10 * seconds,
+      every: '10 seconds',
       condition: `, travel.regions AS r WHERE r.state = "Ordres d'été".state AND r.region = 'West'`,
     },
   ),
+  inserter('shop.events', serial('id'), {}),
+  inserter('shop.payments', time('paid_at'), {}),
+  updater('shop.order_totals', time('changed_at'), { key: ['number'] }),
+  updater('shop.stock', serial('version'), {}),
 ]
 
-type Wish = Partial<NewReplication> & { every: number }
+type Wish = Partial<NewReplication> & { every?: string; cron?: string }
 
-function snapshot(source: string | QualifiedName, wish: Wish): DemoReplication {
-  return demoReplication('snapshot', source, wish)
+function snapshot(source: string | QualifiedName, wish: Wish): NewReplication {
+  return replication('snapshot', source, wish)
 }
 
-function table(source: string | QualifiedName, wish: Wish): DemoReplication {
-  return demoReplication('table', source, wish)
+function table(source: string | QualifiedName, wish: Wish): NewReplication {
+  return replication('table', source, wish)
 }
 
-function demoReplication(
+function inserter(source: string, control: ControlColumn, wish: Wish): NewReplication {
+  return replication('inserter', source, { control, every: '3 seconds', lagTarget: incrementLagTarget, ...wish })
+}
+
+function updater(source: string, control: ControlColumn, wish: Wish): NewReplication {
+  return replication('updater', source, { control, every: '3 seconds', lagTarget: incrementLagTarget, ...wish })
+}
+
+function time(column: string): ControlColumn {
+  return { column, by: 'time', boundary: 'auto', timezone: null, dstWindow: null }
+}
+
+function serial(column: string): ControlColumn {
+  return { column, by: 'serial', boundary: 'auto', timezone: null, dstWindow: null }
+}
+
+function replication(
   type: NewReplication['type'],
   from: string | QualifiedName,
-  { every, ...wish }: Wish,
-): DemoReplication {
+  { every, cron, ...wish }: Wish,
+): NewReplication {
   const [schema = '', name = ''] = typeof from === 'string' ? from.split('.') : []
   const source = typeof from === 'string' ? { schema, name } : from
-  const wanted: NewReplication = {
+  return {
     ...definitionDefaults,
     type,
     sourceDatabase,
     source,
     destinationDatabase,
     destination: source,
+    schedule: { every: every ?? null, cron: cron ?? null, timezone: cron === undefined ? 'UTC' : cronZone },
+    lagTarget: wholeLagTarget,
     ...wish,
   }
-  return { wanted, every }
 }

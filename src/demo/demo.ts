@@ -8,13 +8,13 @@ import { type JoinedServer, joinEmbedded } from '../embedded/join-embedded.ts'
 import { RunRecorder } from '../monitoring/run-recorder.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
-import { destinationLabel } from '../replication/definition.ts'
 import { inParallel } from '../replication/link.ts'
+import type { NewReplication } from '../replication/store.ts'
 import { addReplicationRun, refreshRun, type Workplace } from '../worker/replication-run.ts'
 import type { RunResult } from '../worker/run-outcome.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
-import { type DemoReplication, demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
+import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { makeDestination, makeSource } from './source-data.ts'
 
 /** The same name as the command line's, so that its commands work on a demo with `--data-dir`. */
@@ -30,6 +30,8 @@ export interface DemoOptions {
   /** Streams that read a large source side by side. */
   readonly streams: number
   readonly signal: AbortSignal
+  /** All that the demo's workers get of the environment. */
+  readonly environment: Readonly<Record<string, string>>
   /** Tells people what happens. */
   readonly say: (line: string) => void
 }
@@ -125,10 +127,10 @@ async function fill(connectTo: Demo['connect'], options: DemoOptions): Promise<v
 /** Sets the demo's replications up, as `replication add` does; each holds its rows then. Throws the failure of the first that fails. */
 export async function setUpReplications(
   demo: Demo,
-  replications: readonly DemoReplication[] = demoReplications,
+  replications: readonly NewReplication[] = demoReplications,
 ): Promise<RunResult[]> {
   const results: RunResult[] = []
-  await inParallel(replications, 2, async ({ wanted }) => {
+  await inParallel(replications, 2, async (wanted) => {
     const { replication, result } = await addReplicationRun(demo.place, wanted)
     if (result.failure) throw result.failure
     results.push(result)
@@ -139,9 +141,4 @@ export async function setUpReplications(
     results.push(first)
   })
   return results
-}
-
-/** Milliseconds between two refreshes of a destination; those that somebody adds to a demo come every 15 s. */
-export function refreshEvery(label: string): number {
-  return demoReplications.find(({ wanted }) => destinationLabel(wanted) === label)?.every ?? 15_000
 }

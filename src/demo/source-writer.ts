@@ -7,6 +7,10 @@ import { isConnectionLoss } from '../postgres/sqlstate.ts'
 
 /** Every so many transactions comes one of the rare kinds. */
 const rareEvery = 25
+/** Transactions from one that stays open for long to the next. */
+const longEvery = 40
+/** How long such a one stays open, in pauses of the writer. */
+const longFor = 16
 /** Columns that the writer adds at most. */
 const mostColumns = 5
 
@@ -40,6 +44,26 @@ export const ordinaryChanges: readonly Sql[] = [
   sql`delete from travel.zip_codes where zip_code like 'X%' and random() < 0.2`,
   sql`update "Odd ""Names"".Ünïcode"."Ordres d'été" set "montant €" = "montant €" * -1 where "Nº" % 50 = (random() * 49)::int`,
   sql`delete from nature.earthquakes where id in (select id from nature.earthquakes where id like 'ym%' order by random() limit 1)`,
+  sql`with placed as (insert into shop.orders (customer) select 'customer ' || (random() * 400)::int returning number),
+    lines as (insert into shop.order_lines select p.number, l, s.article, (random() * 100)::numeric(10,2)
+      from placed p, generate_series(1, 1 + (random() * 4)::int) l
+      cross join lateral (select article from shop.stock where l > 0 order by random() limit 1) s)
+    insert into shop.events (what) select 'order ' || number || ' placed' from placed`,
+  sql`with paid as (update shop.orders set status = 'paid', changed_at = now() where status = 'new' returning number)
+    insert into shop.payments ("order", amount) select p.number, t.total from paid p join shop.order_totals t using (number)`,
+  sql`update shop.stock set pieces = pieces - 1, version = nextval('shop.stock_version_seq')
+    where article in (select article from shop.stock order by random() limit 2)`,
+  sql`with changed as (update shop.orders set status = 'sent', changed_at = clock_timestamp() where number in (
+      select number from shop.orders where status = 'paid' order by random() limit 3) returning number)
+    insert into shop.events (what) select 'order ' || number || ' sent' from changed`,
+]
+
+/** What a transaction does that is then open for long: its rows have old times and old numbers when they are seen at last. */
+const longChanges: readonly Sql[] = [
+  sql`insert into shop.payments ("order", amount) select number, 1 from shop.orders order by number desc limit 2`,
+  sql`insert into shop.orders (customer, status) values ('a slow customer', 'slow')`,
+  sql`insert into shop.events (what) select 'slow ' || n from generate_series(1, 3) n`,
+  sql`insert into shop.stock (article, pieces) select 'slow ' || gen_random_uuid(), 1`,
 ]
 
 /** Empties a table and fills it again, in one transaction: nothing of it shows in the counters of written rows but a TRUNCATE. */
@@ -69,7 +93,9 @@ export class SourceWriter implements Service {
   readonly #pause: number
   readonly #stop = new AbortController()
   #session: Session | undefined
+  #longSession: Session | undefined
   #loop: Promise<void> | undefined
+  #long: Promise<void> | undefined
   #turn = 0
   /** Transactions that have committed. */
   changes = 0
@@ -84,14 +110,20 @@ export class SourceWriter implements Service {
 
   async start(): Promise<void> {
     this.#session = await this.#connect()
+    this.#longSession = await this.#connect()
     this.#loop = this.#write(this.#session)
   }
 
-  /** Ends after the transaction that runs, and closes the session. */
+  /** Ends after the transactions that run, and closes the sessions. */
   async stop(): Promise<void> {
     this.#stop.abort()
     await this.#loop
-    await this.#session?.end()
+    await this.#long
+    await Promise.all([this.#session?.end(), this.#longSession?.end()])
+  }
+
+  get isStarted(): boolean {
+    return this.#loop !== undefined
   }
 
   /** True once it writes no more, for whatever reason. */
@@ -99,9 +131,9 @@ export class SourceWriter implements Service {
     return this.#stop.signal.aborted
   }
 
-  /** Backend pid of the writer's session. */
-  get pid(): number {
-    return this.#session?.pid ?? 0
+  /** Backend pids of the writer's sessions. */
+  get pids(): number[] {
+    return [this.#session, this.#longSession].flatMap((session) => (session === undefined ? [] : [session.pid]))
   }
 
   /** Resolves when so many transactions have committed, or it is over. */
@@ -112,6 +144,7 @@ export class SourceWriter implements Service {
   async #write(session: Session): Promise<void> {
     for (; !this.isOver; this.#turn++) {
       try {
+        if (this.#turn % longEvery === 0) this.#beginLong()
         await this.#change(session)
         this.changes += 1
       } catch (error) {
@@ -121,6 +154,27 @@ export class SourceWriter implements Service {
       }
       await delay(this.#pause, undefined, { signal: this.#stop.signal }).catch(() => undefined)
     }
+  }
+
+  /** A second session's transaction stays open while the first goes on. */
+  #beginLong(): void {
+    const session = this.#longSession
+    if (session === undefined || this.#long !== undefined) return
+    this.#long = this.#writeLong(session)
+      .catch((error: unknown) => {
+        this.refusal = session.failure(error)
+        return session.script('rollback').catch(() => undefined)
+      })
+      .finally(() => {
+        this.#long = undefined
+      })
+  }
+
+  async #writeLong(session: Session): Promise<void> {
+    await session.script('begin')
+    for (const change of longChanges) await session.query(change)
+    await delay(longFor * this.#pause, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+    await session.script('commit')
   }
 
   async #change(session: Session): Promise<void> {

@@ -14,7 +14,10 @@ const status: StatusDocument = {
   answer: `Fine: <script>alert("1")</script> & 'so' on $& on`,
   about: [],
   replications: [],
+  workers: [],
   running: [],
+  waiting: [],
+  waiting_count: 0,
   runs: [],
 }
 const pages: StatusPage[] = []

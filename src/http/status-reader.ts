@@ -1,0 +1,33 @@
+import type { Control } from '../control/control.ts'
+import { releaseLostWorkers } from '../control/registration.ts'
+import { listReplications } from '../replication/store.ts'
+import { composeStatus } from './compose-status.ts'
+import type { StatusDocument } from './status-document.ts'
+import { jobHistories, listWorkers, lookAround, recentRuns, StepReader, waitingRuns } from './store.ts'
+
+/** Runs that have ended, on the page. */
+const runsShown = 15
+/** Runs that wait, on the page. */
+const waitingShown = 20
+
+/** Reads what the status page of a control database shows. `about`: sentences about what this is. */
+export function statusReader(control: Control, about: () => readonly string[]): () => Promise<StatusDocument> {
+  const stepReader = new StepReader()
+  return async () => {
+    // First of all: it opens the session anew where that was lost.
+    await releaseLostWorkers(control)
+    const { at, staffed } = await lookAround(control)
+    const runs = await recentRuns(control, runsShown)
+    return composeStatus({
+      at,
+      staffed,
+      about: about(),
+      replications: await listReplications(control),
+      histories: await jobHistories(control),
+      workers: await listWorkers(control),
+      waiting: await waitingRuns(control, waitingShown),
+      runs,
+      steps: await stepReader.read(control, runs),
+    })
+  }
+}
