@@ -59,7 +59,7 @@ export class Control {
 
   /** An expression, as a value of the column's type. */
   cast(expression: Sql): Sql {
-    return sql`${expression}::${trusted(this.#type.name)}`
+    return sql`(${expression})::${trusted(this.#type.name)}`
   }
 
   /** The column has a value that is some place in the order of rows. */

@@ -11,6 +11,7 @@ import { getReplicationByJob, type NewReplication } from '../../src/replication/
 import { addReplicationRun, refreshRun, type Workplace } from '../../src/worker/replication-run.ts'
 import type { RunResult } from '../../src/worker/run-outcome.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
+import { conformingTypes } from './replication-types.ts'
 
 const key = '17'.repeat(32)
 const controls: Control[] = []
@@ -61,6 +62,7 @@ export class CopyPair {
     destination: QualifiedName,
     more: Partial<NewReplication> = {},
   ): Promise<Copy> {
+    const conforming = conformingTypes.find((one) => one.type === type)
     const wanted: NewReplication = {
       ...definitionDefaults,
       type,
@@ -69,6 +71,7 @@ export class CopyPair {
       destinationDatabase: 'dwh',
       destination,
       swapWait: 5000,
+      ...conforming?.definition,
       ...more,
     }
     const { replication, result } = await addReplicationRun(this.#place(), wanted)
@@ -79,7 +82,10 @@ export class CopyPair {
       first: result,
       refresh: async (force = true) => {
         const current = await getReplicationByJob(this.#control, jobId)
-        const again = await refreshRun(this.#place(), current, { force, wait: 0, takeOver: false })
+        const again = await refreshRun(this.#place(), current, {
+          ...{ force, wait: 0, takeOver: false },
+          repull: conforming?.repull ?? null,
+        })
         if (again.failure) throw again.failure
         expect(again.status, again.message).toBe('OK')
         return again
@@ -101,7 +107,7 @@ export class CopyPair {
 
   async #formatOf(run: RunResult): Promise<string | undefined> {
     const step = await this.#control.session.one<{ message: string }>(
-      sql`select message from yardmaster.steps where run_id = ${run.run_id} and action = 'plan'`,
+      sql`select message from yardmaster.steps where run_id = ${run.run_id} and action in ('plan', 'range')`,
     )
     return /^(binary|text) copy/.exec(step.message)?.[1]
   }

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, inject, test } from 'vitest'
 import type { Failure } from '../../src/base/failure.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
 import { CopyPair } from './copy-pair.ts'
-import { conformingTypes } from './replication-types.ts'
+import { conformingTypes, controlColumns } from './replication-types.ts'
 import { expectEqualRows } from './row-comparison.ts'
 
 /** A database in another encoding, as a template that the support's own databases are cloned from. */
@@ -46,7 +46,7 @@ describe.each(conformingTypes)('$type', ({ type }) => {
       await database.query(`create type public."gr\u00f6\u00dfe_${there.name}" as enum ('kl\u00e9in', 'gro\u00df')`)
     }
     await latin.query(
-      `create table public.${there.name} ("m\u00fc" text, n name, c char(3), j jsonb, l text[], g public."gr\u00f6\u00dfe_${there.name}"${more})`,
+      `create table public.${there.name} ("m\u00fc" text, n name, c char(3), j jsonb, l text[], g public."gr\u00f6\u00dfe_${there.name}"${more}, ${controlColumns})`,
     )
     await latin.query(
       `insert into public.${there.name} values ('caf\u00e9 \\', 'n\u00e4me', '\u00fc', '{"\u00e4": "\u00f6"}', '{\u00e4,"\\\\"}', 'kl\u00e9in'), (null, null, null, null, null, 'gro\u00df')`,
@@ -67,7 +67,7 @@ describe.each(conformingTypes)('$type', ({ type }) => {
     ['text', `, x xml default ''`],
   ])('what LATIN1 has no character for names row and value, in %s', async (_format, more) => {
     const table = nextTable()
-    await unicode.query(`create table public.${table.name} (n int, t text${more})`)
+    await unicode.query(`create table public.${table.name} (n int, t text${more}, ${controlColumns})`)
     await unicode.query(`insert into public.${table.name} values (1, 'fine'), (2, 'also'), (3, '\u20ac')`)
     const pair = await CopyPair.between(unicode, latin)
     const failure = (await pair.add(type, table, table).catch((error) => error)) as Failure
@@ -80,7 +80,7 @@ describe.each(conformingTypes)('$type', ({ type }) => {
     ['text', `, x xml default ''`],
   ])('bytes of an SQL_ASCII source that are no UTF8 name the row and show it, in %s', async (format, more) => {
     const table = nextTable()
-    await bytes.query(`create table public.${table.name} (n int, t text${more})`)
+    await bytes.query(`create table public.${table.name} (n int, t text${more}, ${controlColumns})`)
     await bytes.query(`insert into public.${table.name} values (1, 'plain'), (2, 'caf\u00e9')`)
     const pair = await CopyPair.between(bytes, unicode)
     const copy = await pair.add(type, table, table)

@@ -1,5 +1,6 @@
 import { quoteIdentifier, quoteLiteral } from '../../src/postgres/identifier.ts'
 import type { TestDatabase } from '../support/databases.ts'
+import { controlColumns } from './replication-types.ts'
 import type { FamilyColumn } from './type-families.ts'
 
 /** A column's name says its type, so that a difference does too. */
@@ -14,7 +15,7 @@ export async function makeFamilyTable(
   columns: readonly FamilyColumn[],
 ): Promise<void> {
   const named = columns.map((column, index) => `${quoteIdentifier(columnName(column, index))} ${column.type}`)
-  await database.query(`create table public.${name} (${named.join(', ')})`)
+  await database.query(`create table public.${name} (${[...named, controlColumns].join(', ')})`)
   await database.query(`insert into public.${name} default values`)
   const longest = Math.max(...columns.map((column) => column.values.length))
   for (let row = 0; row < longest; row++) {

@@ -15,8 +15,10 @@ beforeAll(async () => {
   // Large values that compress: the copy sends them in full, and neither server has much to store.
   await pair.source.query(`
     create view public.large_rows as
-      select g as n, repeat(chr(97 + g % 26), 200000) as body from generate_series(1, 2750) g`)
-  await pair.source.query('create view public.small_rows as select g as n, g::text from generate_series(1, 600000) g')
+      select g as n, g as "row number", timestamptz '2020-01-01' as "came at", repeat(chr(97 + g % 26), 200000) as body from generate_series(1, 2750) g`)
+  await pair.source.query(
+    `create view public.small_rows as select g as n, g as "row number", timestamptz '2020-01-01' as "came at", g::text from generate_series(1, 600000) g`,
+  )
 })
 
 /** The most memory that a process ever had, in bytes, as Linux counts it; asked for until the process is gone. */
@@ -38,12 +40,16 @@ async function peakMemory(cli: RunningCli): Promise<number> {
   return peak
 }
 
-describe.each(conformingTypes)('$type', ({ type }) => {
+describe.each(conformingTypes)('$type', ({ type, definition }) => {
+  const given = definition
+    ? ['--column', '"came at"', '--by', 'time', '--boundary', '1 minute', '--key', '"row number"']
+    : []
+
   test.each([
     ['large_rows', 2750, 500 * megabyte],
     ['small_rows', 600_000, 0],
   ])('%s in a process of its own: under 150 MB', async (view, rows, atLeast) => {
-    const where = ['--from', 'crm', '--to', 'dwh', '--dest', `${type}.${view}`]
+    const where = ['--from', 'crm', '--to', 'dwh', '--dest', `${type}.${view}`, ...given]
     const cli = startCli(['replication', 'add', type, `public.${view}`, ...where, '--json'], { env: pair.environment })
     const peak = await peakMemory(cli)
     const result = await cli.ended

@@ -87,7 +87,7 @@ describe.each(conformingTypes)('$type', ({ type }) => {
   test('types of the information schema have other ids elsewhere, and are found', async () => {
     pair = await CopyPair.between(await (await postgres14()).createDatabase('types from 14'), pair.destination)
     await pair.source.query(
-      'create view public.typed as select table_name, is_insertable_into from information_schema.tables',
+      `create view public.typed as select table_name, is_insertable_into, row_number() over () as "row number", timestamptz '2020-01-01' as "came at" from information_schema.tables`,
     )
     await add()
     await expectEqualRows(pair.source, table, pair.destination)

@@ -1,9 +1,10 @@
 import { beforeAll, describe, test } from 'vitest'
 import type { Failure } from '../../src/base/failure.ts'
+import { quoteQualified } from '../../src/postgres/identifier.ts'
 import { createDatabase, postgres14 } from '../support/databases.ts'
 import { type Copy, CopyPair } from './copy-pair.ts'
 import { randomTable } from './random-table.ts'
-import { conformingTypes } from './replication-types.ts'
+import { conformingTypes, controlColumns } from './replication-types.ts'
 import { expectEqualRows } from './row-comparison.ts'
 import { ownTypeStatements } from './type-families.ts'
 
@@ -48,7 +49,10 @@ describe.each(seeds)('seed %i', (seed) => {
       await client.query('commit')
       await client.end()
     }
-    await run(made.create)
+    await run([
+      ...made.create,
+      `alter table ${quoteQualified(made.table)} add ${controlColumns.replace(', ', ', add ')}`,
+    ])
     const copies: { followsColumns: boolean; copy: Copy; name: { schema: string; name: string } }[] = []
     for (const [index, { type, followsColumns }] of conformingTypes.entries()) {
       const odd = index === seed % conformingTypes.length

@@ -1,5 +1,6 @@
 import type { Session } from '../../postgres/connect.ts'
 import { displayName } from '../../postgres/identifier.ts'
+import { sampleBound } from '../bound.ts'
 import { controlOf, sourceControl } from '../control-column.ts'
 import { destinationLabel } from '../definition.ts'
 import {
@@ -28,7 +29,6 @@ import type { RefreshResult, StepReport } from '../reporter.ts'
 import { rowKey } from '../row-key.ts'
 import { refuseShift } from '../shift-window.ts'
 import { openSource, rowsRead } from '../source-read.ts'
-import { sampleBound } from './fixed-bound.ts'
 import { appendRows } from './inserter.ts'
 import { repull } from './repull.ts'
 import { replaceRows } from './updater.ts'
@@ -81,10 +81,13 @@ async function refreshStanding(work: Increment, standing: Standing, step: StepRe
 /** Rows from the position up to the bound, as many as the limit allows. */
 async function pull(work: Increment, standing: Standing, step: StepReport, seen: Tampering): Promise<RefreshResult> {
   const { context, source, control, bound } = work
-  const limit = context.limit ?? context.replication.rowLimit
-  const lower = work.position.state.mark ?? null
-  if (!bound.mark) return nothingNew(work, step, seen, '')
-  const whole: Range = { lower, upper: bound.mark }
+  const position = work.position.state.mark ?? null
+  // Rows that may have come below the position take the place of those that are there; without a key they would be there twice.
+  const overlap = work.key && bound.overlap
+  const limit = overlap ? null : (context.limit ?? context.replication.rowLimit)
+  const [lower, upper] = overlap ? [overlap, bound.mark ?? position] : [position, bound.mark]
+  if (!upper) return nothingNew(work, step, seen, '')
+  const whole: Range = { lower, upper }
   const look = await lookAtRange(source, control, whole, limit)
   const unusual = describeUnusual(look, displayName(control.name))
   if (look.isEmpty) return nothingNew(work, step, seen, unusual)
@@ -97,7 +100,7 @@ async function pull(work: Increment, standing: Standing, step: StepReport, seen:
   if (look.cut === undefined) return ended(work, message, { ...loaded, ...reachOf(work, range.upper) })
   const cut = `the limit of ${limit} rows cut the batch before '${look.cut}', from where the next refresh goes on.`
   context.reporter.step('limit').done(cut, 'WARNING')
-  const left = control.isTime ? await secondsBetween(source, control, look.cut, bound.mark.value) : undefined
+  const left = control.isTime ? await secondsBetween(source, control, look.cut, upper.value) : undefined
   return ended(work, `${message} ${cut}`, {
     ...{ ...loaded, level: 'WARNING', reason: 'trimmed' },
     ...(left === undefined ? {} : reachOf(work, range.upper, left)),
@@ -121,11 +124,9 @@ function describeRange(plan: IncrementPlan, { lower, upper }: Range): string {
 
 /** Nothing is written, but for what the next look has to know. */
 async function nothingNew(work: Increment, step: StepReport, seen: Tampering, unusual: string): Promise<RefreshResult> {
-  const { position, bound, destination, control } = work
+  const { position, bound, destination } = work
   step.done(['Nothing new.', unusual, ...work.notes].filter((text) => text !== '').join(' '), work.level)
-  // Samples of a time say nothing that a later look would not; those of a serial have to ripen.
-  const ripens = !control.isTime && JSON.stringify(bound.memory) !== JSON.stringify(position.state.memory ?? {})
-  if (ripens || seen.deleted) {
+  if (bound.remember || seen.deleted) {
     const highest = seen.deleted ? { highest: seen.highest ?? null } : {}
     await movePosition(destination, position, { ...position.state, ...highest, memory: bound.memory }, false)
   }

@@ -12,7 +12,7 @@ beforeAll(async () => {
 })
 
 /** Rows are changed together with `n`, which a sequence of the test fills. */
-const control: ControlColumn = { column: 'n', by: 'serial', boundary: '0', timezone: null, dstWindow: null }
+const control: ControlColumn = { column: 'n', by: 'serial', boundary: '-1', timezone: null, dstWindow: null }
 
 type Changes = ConstructorParameters<typeof Refresher>[3]
 
