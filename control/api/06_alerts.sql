@@ -15,7 +15,7 @@ BEGIN
       w.last_message) AS text FROM watched w WHERE w.failures >= 3 AND w.status <> 'paused'
     UNION ALL
     SELECT 3, 'FAILED_RUN', w.job_name, format('it is %s, and nothing works on it%s', w.status, coalesce('; run ' || w.last_run || ': ' || w.last_message, ''))
-    FROM watched w WHERE w.status IN ('setting_up', 'removing', 'broken') AND w.failures < 3 AND NOT w.is_open
+    FROM watched w WHERE w.status IN ('setting_up', 'removing', 'broken') AND w.failures < 3 AND w.running + w.waiting = 0
     UNION ALL
     SELECT CASE WHEN w.age > 3 * w.late_after THEN 3 ELSE 2 END, 'MISSING', w.job_name, format('%s behind (late after %s); %s',
       yardmaster.duration_text(w.age), yardmaster.duration_text(w.late_after),
@@ -30,15 +30,15 @@ BEGIN
     FROM yardmaster.attempt a JOIN yardmaster.runs r ON r.attempt_id = a.id JOIN yardmaster.workers k ON k.id = a.worker_id
     WHERE a.status = 'RUNNING' AND NOT k.alive AND yardmaster.name_is_like(r.object, pattern)
     UNION ALL
-    SELECT CASE WHEN s.overdue > 0 THEN 3 ELSE 2 END, 'MISSING', 'workers', format('no worker is alive, and %s copies have a schedule%s. '
-      'Start one: yardmaster worker; or let cron call: yardmaster run-due', s.scheduled, CASE WHEN s.overdue > 0 THEN format('; %s are overdue', s.overdue) ELSE '' END)
+    SELECT CASE WHEN s.overdue > 0 THEN 3 ELSE 2 END, 'MISSING', 'workers', format('no worker is alive, and schedules wait for one: %s%s. '
+      'Start one: yardmaster worker; or let cron call: yardmaster run-due', s.scheduled, CASE WHEN s.overdue > 0 THEN format(' (overdue: %s)', s.overdue) ELSE '' END)
     FROM (SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
       FROM watched w WHERE w.status = 'active' AND w.has_schedule) s
     WHERE s.scheduled > 0 AND NOT yardmaster.is_staffed()
   )
   SELECT a.code, a.status, a.job_name, a.text FROM alerts a
   UNION ALL
-  SELECT 1, 'OK', 'all jobs', format('nothing fails, hangs or is late: %s copies, %s paused', count(*), count(*) FILTER (WHERE w.status = 'paused'))
+  SELECT 1, 'OK', 'all jobs', format('nothing fails, hangs or is late; replications: %s, paused: %s', count(*), count(*) FILTER (WHERE w.status = 'paused'))
   FROM watched w HAVING NOT EXISTS (SELECT 1 FROM alerts)
   ORDER BY 1 DESC, 2, 3;
 END
@@ -49,15 +49,16 @@ CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
   SELECT v.job_id, yardmaster.replication_label(to_jsonb(v)) AS job_name, v.status, v.late_after, j.failures,
     v.schedule_interval IS NOT NULL OR v.cron IS NOT NULL AS has_schedule,
     clock_timestamp() - coalesce(v.as_of, j.created_at) AS age,
-    coalesce(j.next_start, waiting.slot) AS due_at,
-    EXISTS (SELECT 1 FROM yardmaster.run o WHERE o.job_id = v.job_id AND o.status IN ('WAITING', 'RUNNING')) AS is_open,
+    coalesce(j.next_start, open.slot) AS due_at,
     ended.id AS last_run, ended.status AS last_status, ended.reason AS last_reason, ended.message AS last_message,
-    locked.runs AS locked
+    locked.runs AS locked, open.running, open.waiting
   FROM yardmaster.replications v
   JOIN yardmaster.job j ON j.id = v.job_id
   LEFT JOIN LATERAL (SELECT r.id, r.status, r.reason, r.message FROM yardmaster.run r
     WHERE r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL') ORDER BY r.id DESC LIMIT 1) ended ON true
-  LEFT JOIN LATERAL (SELECT min(r.slot) AS slot FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status = 'WAITING') waiting ON true
+  CROSS JOIN LATERAL (SELECT min(r.slot) AS slot, count(*) FILTER (WHERE r.status = 'RUNNING') AS running,
+      count(*) FILTER (WHERE r.status = 'WAITING') AS waiting
+    FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status IN ('WAITING', 'RUNNING')) open
   -- The newest runs, as far as each found the lock taken.
   LEFT JOIN LATERAL (SELECT count(*) AS runs FROM (
       SELECT bool_and(n.reason IS NOT DISTINCT FROM 'locked') OVER (ORDER BY n.id DESC) AS still FROM (

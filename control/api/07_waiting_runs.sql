@@ -1,15 +1,14 @@
 -- Runs that wait: what is due, why one does not start, and how it is called off.
 
--- Jobs that have something to do now, those first that were not run for longest: a slot that is due, or a run that waits for
--- a worker. `type`: only replications of this type.
-CREATE OR REPLACE FUNCTION yardmaster.due_jobs(type text DEFAULT NULL, most integer DEFAULT NULL)
-RETURNS TABLE (job_id integer) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT j.id FROM yardmaster.job j JOIN yardmaster.replication r ON r.job_id = j.id
-  WHERE ($1 IS NULL OR r.type = $1)
-    AND (j.status = 'active' AND j.next_start <= clock_timestamp()
-      OR EXISTS (SELECT 1 FROM yardmaster.run w WHERE w.job_id = j.id AND w.status = 'WAITING' AND w.queued
-        AND (j.status = 'active' OR w.requested AND j.status IN ('paused', 'setting_up', 'broken'))))
-  ORDER BY j.last_finish NULLS FIRST, j.next_start, j.id LIMIT $2
+-- Jobs that have something to do now, and how many runs that is, those first that were not run for longest: a slot that is due,
+-- or runs that wait for a worker. `type`: only replications of this type.
+CREATE OR REPLACE FUNCTION yardmaster.due_jobs(type text DEFAULT NULL)
+RETURNS TABLE (job_id integer, runs integer) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT j.id, greatest(w.runs, 1)::integer FROM yardmaster.job j JOIN yardmaster.replication r ON r.job_id = j.id
+  CROSS JOIN LATERAL (SELECT count(*) AS runs FROM yardmaster.run w WHERE w.job_id = j.id AND w.status = 'WAITING' AND w.queued
+    AND (j.status = 'active' OR w.requested AND j.status IN ('paused', 'setting_up', 'broken'))) w
+  WHERE ($1 IS NULL OR r.type = $1) AND (w.runs > 0 OR j.status = 'active' AND j.next_start <= clock_timestamp())
+  ORDER BY j.last_finish NULLS FIRST, j.next_start, j.id
 $$;
 
 -- Why a run that waits does not start: the first of the checks that it fails, in order. No row for one that does not wait.

@@ -3,6 +3,7 @@ import type { Control } from '../control/control.ts'
 import { connectDatabase, listDatabases } from '../control/databases.ts'
 import { type Finding, inspectDatabase } from '../control/inspection.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
+import { checkJobs, listTroubles } from '../monitoring/check.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { findPosition } from '../replication/position.ts'
@@ -26,6 +27,7 @@ async function run(context: CommandContext): Promise<number> {
       ...(await controlFindings(context, control)),
       ...(await databaseFindings(context, control)),
       ...(await replicationFindings(context, control)),
+      ...(await jobFindings(control)),
     ]
     const order = ['CRITICAL', 'WARNING', 'OK']
     findings.sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level))
@@ -98,6 +100,35 @@ async function databaseFindings(context: CommandContext, control: Control): Prom
 
 function asFinding(failure: Failure, object: string): Finding {
   return { code: failure.code, level: 'CRITICAL', object, message: failure.message, remedy: failure.remedy }
+}
+
+/** Days after which a pause may have been forgotten. */
+const longPause = 1
+
+/** What `check` alerts of, and what is too early for it: a single run that failed, a pause that goes on and on. */
+async function jobFindings(control: Control): Promise<Finding[]> {
+  const alerts = (await checkJobs(control, null)).filter((alert) => alert.alert_code > 1)
+  const alerted = new Set(alerts.map((alert) => alert.job_name))
+  const troubled = (await listTroubles(control, longPause)).filter(({ name }) => !alerted.has(name))
+  return [
+    ...alerts.map((alert) => ({
+      code: alert.alert_status.toLowerCase(),
+      level: alert.alert_code === 3 ? ('CRITICAL' as const) : ('WARNING' as const),
+      object: alert.job_name,
+      message: `${alert.alert_text.replace(/[.]$/, '')}.`,
+      remedy: alert.job_name === 'workers' ? '' : 'yardmaster run list --status CRITICAL, run show RUN say more.',
+    })),
+    ...troubled.map(({ name, kind, text }) => ({
+      code: kind,
+      level: 'WARNING' as const,
+      object: name,
+      message: text,
+      remedy:
+        kind === 'paused_long'
+          ? `Go on with: yardmaster replication resume ${name}`
+          : `Try again: yardmaster replication refresh ${name}`,
+    })),
+  ]
 }
 
 async function replicationFindings(context: CommandContext, control: Control): Promise<Finding[]> {

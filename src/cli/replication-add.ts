@@ -9,6 +9,8 @@ import {
   replicationOptions,
 } from '../config/replication-options.ts'
 import { getDatabase } from '../control/databases.ts'
+import { decideNextStarts } from '../jobs/next-starts.ts'
+import { checkTimeZone } from '../jobs/time-zone.ts'
 import { displayQualified, parseQualifiedName, printable } from '../postgres/identifier.ts'
 import {
   type ControlColumn,
@@ -19,10 +21,12 @@ import {
   sourceLabel,
 } from '../replication/definition.ts'
 import type { NewReplication } from '../replication/store.ts'
+import { queueSetup } from '../worker/queued-runs.ts'
 import { addReplicationRun, planNewReplication } from '../worker/replication-run.ts'
 import { action } from './action.ts'
 import { type CommandContext, withWorkplace } from './command-context.ts'
-import { reportRun } from './run-result.ts'
+import { reportQueued, reportRun } from './run-result.ts'
+import { defaultBoundary, readBoundary, readSchedule } from './schedule-options.ts'
 
 /** `yardmaster replication add` */
 export function addCommand(group: Command): void {
@@ -40,6 +44,7 @@ export function addCommand(group: Command): void {
     else command.option(option.flag, option.help)
   }
   command
+    .option('--queue', 'check and register it here, and leave the first copy to the workers')
     .option('--dry-run', 'check both sides, show what would be made, and change nothing')
     .addHelpText('after', '\nExample:\n  yardmaster replication add snapshot public.orders --from crm --to dwh')
     .action(action(add))
@@ -81,7 +86,11 @@ function wantedReplication(type: ReplicationType, source: string, flags: Record<
     control: controlColumn(type, value),
     key: value<string[] | null>('key', standard.key),
     rowLimit: value<number | null>('limit', standard.rowLimit),
-    schedule: readSchedule(value),
+    schedule: readSchedule({
+      every: value<string | null>('every', null),
+      cron: value<string | null>('cron', null),
+      timezone: value<string>('timezone', standard.schedule.timezone),
+    }),
     lagTarget: value<number | null>('lagTarget', standard.lagTarget),
     site: value<string | null>('site', standard.site),
   }
@@ -104,17 +113,8 @@ function controlColumn(type: ReplicationType, value: OptionValue): ControlColumn
       remedy: `For example: --column created_at --by time, or --column id --by serial.`,
     })
   }
-  return { column, by, boundary: boundary ?? defaultBoundary[by], timezone, dstWindow }
-}
-
-const defaultBoundary = { time: '10 minutes', serial: '10' } as const
-
-function readSchedule(value: OptionValue): NewReplication['schedule'] {
-  const [every, cron] = [value<string | null>('every', null), value<string | null>('cron', null)]
-  if (every !== null && cron !== null) {
-    throw new Failure('wrong_usage', { message: 'A schedule is --every or --cron, not both.', object: '--cron' })
-  }
-  return { every, cron, timezone: value<string>('timezone', definitionDefaults.schedule.timezone) }
+  if (timezone !== null) checkTimeZone(timezone)
+  return { column, by, boundary: readBoundary(by, boundary ?? defaultBoundary[by]), timezone, dstWindow }
 }
 
 async function add(
@@ -128,7 +128,12 @@ async function add(
     await getDatabase(place.control, wanted.sourceDatabase)
     await getDatabase(place.control, wanted.destinationDatabase)
     if (flags.dryRun === true) return showPlan(context, wanted, await planNewReplication(place, wanted))
+    if (flags.queue === true) {
+      const { runId, replication } = await queueSetup(place, wanted)
+      return reportQueued(context, runId, { job_id: replication.jobId, destination: destinationLabel(replication) })
+    }
     const { replication, result } = await addReplicationRun(place, wanted)
+    await decideNextStarts(place.control)
     return reportRun(
       context,
       result,

@@ -1,26 +1,25 @@
-import { formatCount, formatDuration, parseDuration } from '../base/duration.ts'
-import { Failure } from '../base/failure.ts'
-import {
-  type ReplicationOption,
-  readReplicationOption,
-  replicationOptions,
-  settableKey,
-} from '../config/replication-options.ts'
-import type { Control } from '../control/control.ts'
-import { releaseLostWorkers } from '../control/registration.ts'
-import { lastRuns, lastSuccess } from '../monitoring/run-history.ts'
-import { displayQualified, printable } from '../postgres/identifier.ts'
-import { destinationLabel, type Replication, sourceLabel } from '../replication/definition.ts'
+import { formatCount } from '../base/duration.ts'
+import { destinationLabel } from '../replication/definition.ts'
 import { planRemoval } from '../replication/removal.ts'
-import { checkSource } from '../replication/setup.ts'
-import { alterReplication, getReplication, listReplications } from '../replication/store.ts'
+import { refuseRemoval } from '../replication/removal-refusals.ts'
+import { getReplication } from '../replication/store.ts'
 import { validateReplication } from '../replication/validation.ts'
-import { connectorOf, findPositionOf, refreshRun, removeReplicationRun } from '../worker/replication-run.ts'
+import { connectorOf, findPositionOf, removeReplicationRun } from '../worker/replication-run.ts'
 import { action, type Group } from './action.ts'
-import { type CommandContext, withControl, withWorkplace } from './command-context.ts'
+import { type CommandContext, withWorkplace } from './command-context.ts'
 import { confirmByName } from './confirmation.ts'
 import { addCommand } from './replication-add.ts'
+import { lag, list, show } from './replication-list.ts'
+import { pause, resume } from './replication-pause.ts'
+import { refresh, resync } from './replication-refresh.ts'
+import { set } from './replication-set.ts'
 import { reportRun } from './run-result.ts'
+
+const destinationArgument = [
+  '<destination>',
+  'schema.table, or database:schema.table where several databases have it',
+] as const
+const queueOption = ['--queue', 'leave it to the workers, and print the id of the run'] as const
 
 /** `yardmaster replication …` */
 export const replicationGroup: Group = (program) => {
@@ -28,40 +27,64 @@ export const replicationGroup: Group = (program) => {
   addCommand(group)
   group
     .command('refresh')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
+    .argument(...destinationArgument)
     .description('refresh one copy now, in this process')
+    .option('--limit <n>', 'most rows of this refresh (inserter, updater)')
+    .option('--repull', 'copy rows again that are there already: all, or those of a range (inserter, updater)')
+    .option('--start <value>', 'with --repull: from this value of the control column on')
+    .option('--end <value>', 'with --repull: up to before this value of the control column')
     .option('--wait <time>', 'wait so long for another refresh of it: seconds, an interval, or forever')
-    .option('--force', 'copy even if the source shows no change')
+    .option('--force', 'copy even if the source shows no change (snapshot, table)')
+    .option(...queueOption)
     .addHelpText('after', example('replication refresh public.orders'))
     .action(action(refresh))
   group
     .command('list')
-    .description('all replications')
+    .description('all replications, worst first')
     .addHelpText('after', example('replication list --json'))
     .action(action(list))
   group
+    .command('lag')
+    .description('how far each copy is behind its source, worst first')
+    .addHelpText('after', example('replication lag'))
+    .action(action(lag))
+  group
     .command('show')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
-    .description('one replication')
+    .argument(...destinationArgument)
+    .description('one replication: its schedule, its next starts, how current it is, its options')
     .addHelpText('after', example('replication show public.orders'))
     .action(action(show))
   group
     .command('set')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
-    .argument('<key=value...>', 'for example swap-wait=5min; an empty value clears columns, where and site')
+    .argument(...destinationArgument)
+    .argument('<key=value...>', 'for example swap-wait=5min; an empty value clears an option')
     .description('change options: keys are the options of add')
-    .addHelpText('after', example("replication set public.orders columns=id,total swap-wait='5 minutes'"))
+    .addHelpText('after', example("replication set public.orders columns=id,total every='5 minutes'"))
     .action(action(set))
   group
+    .command('pause')
+    .argument(...destinationArgument)
+    .description('start nothing of it by itself until it is resumed; what runs goes on')
+    .option('--note <text>', 'why, for everybody who looks')
+    .addHelpText('after', example("replication pause public.orders --note 'the source moves'"))
+    .action(action(pause))
+  group
+    .command('resume')
+    .argument(...destinationArgument)
+    .description('go on after a pause; what was missed is made up for once')
+    .addHelpText('after', example('replication resume public.orders'))
+    .action(action(resume))
+  group
     .command('resync')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
+    .argument(...destinationArgument)
     .description('copy everything anew')
     .option('--take-over', 'drive a destination that another control database drove')
+    .option(...queueOption)
     .addHelpText('after', example('replication resync public.orders'))
     .action(action(resync))
   group
     .command('remove')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
+    .argument(...destinationArgument)
     .description('stop copying; the destination table stays')
     .option('--drop-table', 'drop the destination table too')
     .option('--dry-run', 'show what would go, and change nothing')
@@ -69,8 +92,10 @@ export const replicationGroup: Group = (program) => {
     .action(action(remove))
   group
     .command('validate')
-    .argument('<destination>', 'schema.table, or database:schema.table where several databases have it')
+    .argument(...destinationArgument)
     .description('count rows on both sides; exit 1 when they differ')
+    .option('--lower <value>', 'count from this value of the control column on (inserter, updater)')
+    .option('--upper <value>', 'count up to before this value of the control column (inserter, updater)')
     .addHelpText('after', example('replication validate public.orders --json'))
     .action(action(validate))
 }
@@ -79,169 +104,13 @@ function example(text: string): string {
   return `\nExample:\n  yardmaster ${text}`
 }
 
-function readWait(text: unknown): number {
-  if (text === undefined) return 0
-  return text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(String(text))
-}
-
-async function refresh(context: CommandContext, flags: Record<string, unknown>, destination: string): Promise<number> {
-  const wait = readWait(flags.wait)
-  return withWorkplace(context, async (place) => {
-    const replication = await getReplication(place.control, destination)
-    return reportRun(
-      context,
-      await refreshRun(place, replication, { force: flags.force === true, wait, takeOver: false }),
-    )
-  })
-}
-
-async function resync(context: CommandContext, flags: Record<string, unknown>, destination: string): Promise<number> {
-  return withWorkplace(context, async (place) => {
-    const replication = await getReplication(place.control, destination)
-    return reportRun(
-      context,
-      await refreshRun(place, replication, { force: true, wait: 0, takeOver: flags.takeOver === true }),
-    )
-  })
-}
-
-/** The rows of `replication list`, the JSON contract. */
-async function replicationRows(control: Control) {
-  await releaseLostWorkers(control)
-  const replications = await listReplications(control)
-  const jobs = replications.map((replication) => replication.jobId)
-  const [runs, ages] = [await lastRuns(control, jobs), await lastSuccess(control, jobs)]
-  return replications.map((replication) => {
-    const run = runs.get(replication.jobId)
-    return {
-      job_id: replication.jobId,
-      type: replication.type,
-      source: { database: replication.sourceDatabase, table: displayQualified(replication.source) },
-      destination: { database: replication.destinationDatabase, table: displayQualified(replication.destination) },
-      status: replication.status,
-      last_run: run ? { id: run.id, status: run.status, finished_at: run.finished_at } : null,
-      next_start: null,
-      lag_seconds: ages.get(replication.jobId) ?? null,
-      position: null,
-      site: replication.site,
-    }
-  })
-}
-
-async function list(context: CommandContext): Promise<number> {
-  return withControl(context, async (control) => {
-    const rows = await replicationRows(control)
-    if (context.terminal.json) context.terminal.document(rows)
-    else {
-      context.terminal.table(
-        rows,
-        [
-          { head: 'LEVEL', kind: 'level', value: (row) => row.last_run?.status ?? null },
-          { head: 'STATUS', value: (row) => row.status },
-          { head: 'TYPE', value: (row) => row.type },
-          { head: 'SOURCE', value: (row) => `${row.source.database}:${row.source.table}` },
-          { head: 'DESTINATION', value: (row) => `${row.destination.database}:${row.destination.table}` },
-          { head: 'LAST RUN', value: (row) => context.terminal.time(row.last_run?.finished_at ?? null) },
-          {
-            head: 'COPY IS OLD',
-            kind: 'number',
-            value: (row) => (row.lag_seconds === null ? null : formatDuration(row.lag_seconds)),
-          },
-        ],
-        'No replication yet. Add one: yardmaster replication add snapshot SOURCE --from DATABASE --to DATABASE',
-      )
-    }
-    return 0
-  })
-}
-
-async function show(context: CommandContext, _flags: Record<string, unknown>, destination: string): Promise<number> {
-  return withControl(context, async (control) => {
-    const replication = await getReplication(control, destination)
-    const row = (await replicationRows(control)).find((one) => one.job_id === replication.jobId)
-    const details = { ...row, ...optionsOf(replication), version: replication.version }
-    if (context.terminal.json) context.terminal.document(details)
-    else {
-      const { terminal } = context
-      terminal.line(
-        `${sourceLabel(replication)} → ${destinationLabel(replication)} (${replication.type}, job ${replication.jobId}) is ${replication.status}.`,
-      )
-      if (replication.status === 'setting_up')
-        terminal.line('Its set-up was broken off: replication refresh goes on with it, replication remove undoes it.')
-      if (row?.last_run)
-        terminal.line(
-          `Last run ${row.last_run.id}: ${terminal.level(row.last_run.status)} ${terminal.time(row.last_run.finished_at)}`,
-        )
-      for (const [key, value] of Object.entries(optionsOf(replication))) {
-        terminal.line(
-          `  ${key}: ${value === null ? '—' : printable(Array.isArray(value) ? value.join(', ') || '—' : String(value))}`,
-        )
-      }
-    }
-    return 0
-  })
-}
-
-function optionsOf(replication: Replication) {
-  return {
-    columns: replication.columns,
-    where: replication.condition,
-    index: replication.buildIndexes,
-    post_script: replication.postScript,
-    sequences: replication.sequences,
-    truncate_cascade: replication.truncateCascade,
-    swap_wait_seconds: replication.swapWait / 1000,
-    site: replication.site,
-  }
-}
-
-async function set(
-  context: CommandContext,
-  _flags: Record<string, unknown>,
-  destination: string,
-  pairs: string[],
-): Promise<number> {
-  return withWorkplace(context, async (place) => {
-    const { control } = place
-    const replication = await getReplication(control, destination)
-    const draft = { columns: replication.columns, condition: replication.condition }
-    const changes: Record<string, unknown> = {}
-    for (const pair of pairs) {
-      const [, name = '', text = ''] = /^([^=]+)=(.*)$/s.exec(pair) ?? []
-      if (name === '')
-        throw new Failure('wrong_usage', {
-          message: `'${printable(pair)}' is not key=value.`,
-          object: printable(pair),
-          remedy: 'Write for example: swap-wait=5min',
-        })
-      const key = settableKey(name)
-      const clears = text === '' && (key === 'columns' || key === 'where' || key === 'site')
-      const value = clears ? null : readReplicationOption(key, text, replication.type)
-      const option: ReplicationOption = replicationOptions[key]
-      changes[option.column ?? key] = key === 'swapWait' ? `${Number(value)} milliseconds` : value
-      if (key === 'columns') draft.columns = value as string[] | null
-      if (key === 'where') draft.condition = value as string | null
-    }
-    if ('columns' in changes || 'condition' in changes) {
-      await checkSource({ ...replication, ...draft }, connectorOf(place, replication), place.signal)
-    }
-    const changed = await alterReplication(control, replication, changes)
-    if (context.terminal.json)
-      context.terminal.document({ job_id: changed.jobId, version: changed.version, ...optionsOf(changed) })
-    else
-      context.terminal.line(
-        `${destinationLabel(changed)} is changed (version ${changed.version}); the next refresh goes by it.`,
-      )
-    return 0
-  })
-}
-
 async function remove(context: CommandContext, flags: Record<string, unknown>, destination: string): Promise<number> {
   return withWorkplace(context, async (place) => {
     const replication = await getReplication(place.control, destination)
     const mode = flags.dropTable === true ? 'drop' : 'keep'
     const label = destinationLabel(replication)
     if (flags.dryRun === true) {
+      await refuseRemoval(replication, mode, connectorOf(place, replication))
       const plan = planRemoval(replication, await findPositionOf(place, replication), mode)
       if (context.terminal.json) context.terminal.document(plan)
       else {
@@ -258,12 +127,15 @@ async function remove(context: CommandContext, flags: Record<string, unknown>, d
 
 async function validate(
   context: CommandContext,
-  _flags: Record<string, unknown>,
+  { lower, upper }: { lower?: string; upper?: string },
   destination: string,
 ): Promise<number> {
   return withWorkplace(context, async (place) => {
     const replication = await getReplication(place.control, destination)
-    const found = await validateReplication(replication, connectorOf(place, replication), place.signal)
+    const found = await validateReplication(replication, connectorOf(place, replication), place.signal, {
+      lower: lower ?? null,
+      upper: upper ?? null,
+    })
     if (context.terminal.json) context.terminal.document(found)
     else {
       const verdict = found.match

@@ -1,9 +1,11 @@
 import { formatBytes, formatCount, formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
-import { getRun, listRuns, listSteps } from '../monitoring/run-history.ts'
+import { cancelRun, getRun, listRuns, listSteps, whyWaiting } from '../monitoring/run-history.ts'
 import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
+import { follow } from './run-follow.ts'
+import { readCount } from './usage.ts'
 
 const statuses = ['WAITING', 'RUNNING', 'OK', 'WARNING', 'CRITICAL']
 
@@ -24,16 +26,18 @@ export const runGroup: Group = (program) => {
     .description('one run with its steps')
     .addHelpText('after', '\nExample:\n  yardmaster run show 17')
     .action(action(show))
-}
-
-function wholeNumber(text: string, flag: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value > 0) return value
-  throw new Failure('wrong_usage', {
-    message: `${flag} is '${text}'; it must be a whole number above 0.`,
-    object: flag,
-    remedy: `For example: ${flag} 20`,
-  })
+  group
+    .command('follow')
+    .argument('<run>', 'id of the run')
+    .description('what a run does, until it has ended; exit 1 when it ends CRITICAL; with --json a document a line')
+    .addHelpText('after', '\nExample:\n  yardmaster run follow 17')
+    .action(action(follow))
+  group
+    .command('cancel')
+    .argument('<run>', 'id of the run')
+    .description('call a run off: one that waits at once, one that is under way within a second or two')
+    .addHelpText('after', '\nExample:\n  yardmaster run cancel 17')
+    .action(action(cancel))
 }
 
 async function list(context: CommandContext, flags: { job?: string; status?: string; limit: string }): Promise<number> {
@@ -45,17 +49,22 @@ async function list(context: CommandContext, flags: { job?: string; status?: str
       remedy: `One of ${statuses.join(', ')}.`,
     })
   }
-  const jobId = flags.job === undefined ? undefined : wholeNumber(flags.job, '--job')
-  const limit = wholeNumber(flags.limit, '--limit')
+  const jobId = flags.job === undefined ? undefined : readCount(flags.job, '--job', 2_147_483_647)
+  const limit = readCount(flags.limit, '--limit')
   return withControl(context, async (control) => {
     await releaseLostWorkers(control)
     const rows = await listRuns(control, { jobId, status, limit })
+    const why = await whyWaiting(
+      control,
+      rows.filter((row) => row.status === 'WAITING').map((row) => row.id),
+    )
     if (context.terminal.json) {
       context.terminal.document(
         rows.map(({ attempt_id: _attempt, rows: count, bytes, ...run }) => ({
           ...run,
           rows: Number(count ?? 0),
           bytes: Number(bytes ?? 0),
+          waits_for: why.get(run.id)?.why ?? null,
         })),
       )
     } else {
@@ -76,12 +85,30 @@ async function list(context: CommandContext, flags: { job?: string; status?: str
                 ? formatDuration((row.finished_at.getTime() - row.started_at.getTime()) / 1000)
                 : null,
           },
-          { head: 'REASON', value: (row) => row.reason },
-          { head: 'MESSAGE', value: (row) => row.message },
+          { head: 'SLOT', value: (row) => context.terminal.time(row.slot) },
+          { head: 'REASON', value: (row) => why.get(row.id)?.code ?? row.reason },
+          { head: 'MESSAGE', value: (row) => why.get(row.id)?.why ?? row.message },
         ],
         'No run yet.',
       )
     }
+    return 0
+  })
+}
+
+async function cancel(context: CommandContext, _flags: object, id: string): Promise<number> {
+  return withControl(context, async (control) => {
+    await releaseLostWorkers(control)
+    const before = await getRun(control, id)
+    const status = await cancelRun(control, before.id)
+    const { terminal } = context
+    const was = before.status === 'WAITING' || before.status === 'RUNNING' ? status : before.status
+    if (terminal.json) terminal.document({ run_id: before.id, status: was, was_running: before.status === 'RUNNING' })
+    else if (before.status !== 'WAITING' && before.status !== 'RUNNING')
+      terminal.line(`Run ${before.id} has ended already: ${before.status}. Nothing was changed.`)
+    else if (status === 'RUNNING')
+      terminal.line(`Run ${before.id} is being broken off; see its end: yardmaster run follow ${before.id}`)
+    else terminal.line(`Run ${before.id} is cancelled; it had not begun.`)
     return 0
   })
 }

@@ -57,6 +57,11 @@ export class Terminal {
     this.#out.write(`${printableJson(JSON.stringify(value, null, this.#out.isTTY ? 2 : undefined))}\n`)
   }
 
+  /** One of several documents, each on a line of its own. */
+  jsonLine(value: unknown): void {
+    this.#out.write(`${printableJson(JSON.stringify(value))}\n`)
+  }
+
   /** What servers and people called things never acts on the terminal; only our own colours pass. */
   line(text = ''): void {
     const parts = this.#color ? text.split(ownColor) : [text]

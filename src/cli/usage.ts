@@ -42,3 +42,15 @@ export function asHelp(error: unknown): 'asked' | 'no_command' | undefined {
   if (error.exitCode === 0) return 'asked'
   return error.code === 'commander.help' ? 'no_command' : undefined
 }
+
+/** A whole number above 0 that a flag was given. Throws `wrong_usage`. */
+export function readCount(text: string, flag: string, most = Number.MAX_SAFE_INTEGER): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value > 0 && value <= most) return value
+  const range = most === Number.MAX_SAFE_INTEGER ? 'above 0' : `from 1 to ${most}`
+  throw new Failure('wrong_usage', {
+    message: `${flag} is '${text}'; it must be a whole number ${range}.`,
+    object: flag,
+    remedy: `For example: ${flag} 20`,
+  })
+}

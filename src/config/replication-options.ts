@@ -22,9 +22,15 @@ const yesNo = z
   .union([z.boolean(), z.enum(['true', 'false', 'yes', 'no', 'on', 'off'])])
   .transform((value) => value === true || ['true', 'yes', 'on'].includes(String(value)))
 const interval = z.string().transform((text) => parseDuration(text))
-const text = z.string().min(1, 'it is empty')
+const text = z.string().trim().min(1, 'it is empty')
 const name = z.string().transform((given) => splitList(given)[0] ?? '')
 const wholeNumber = 'it must be a whole number above 0'
+/** Most rows of one refresh. */
+const rowLimit = z
+  .string(wholeNumber)
+  .regex(/^\d{1,15}$/, wholeNumber)
+  .transform(Number)
+  .refine((count) => count > 0, wholeNumber)
 const statements = z.union([z.array(z.string()), z.string().transform((text) => (text === '' ? [] : [text]))])
 
 export const replicationOptions = {
@@ -105,7 +111,7 @@ export const replicationOptions = {
   limit: {
     flag: '--limit <n>',
     column: 'row_limit',
-    schema: z.coerce.number(wholeNumber).int(wholeNumber).min(1, wholeNumber),
+    schema: rowLimit,
     help: 'most rows of one refresh',
     types: ['inserter', 'updater'],
   },
@@ -146,7 +152,7 @@ export const replicationOptions = {
   lagTarget: {
     flag: '--lag-target <interval>',
     column: 'lag_target',
-    schema: interval,
+    schema: interval.refine((milliseconds) => milliseconds > 0, 'it must be longer than nothing'),
     help: 'the copy is late when it is further behind (default: twice the period, at least 5 minutes)',
   },
 } as const satisfies Record<string, ReplicationOption>
@@ -167,14 +173,17 @@ export function readReplicationOption(key: ReplicationOptionKey, value: unknown,
   throw valueRefused(option.flag.split(' ')[0] ?? '', value, parsed.error, option.help)
 }
 
+/** The key by which `set` knows an option: `swap-wait`; `index` for `--no-index`. */
+export function keyName(key: ReplicationOptionKey): string {
+  return (replicationOptions[key].flag.split(' ')[0] ?? '').replace(/^--(no-)?/, '')
+}
+
 /** `swap-wait` → `swapWait`. Unknown keys are errors that name the nearest. */
 export function settableKey(name: string): ReplicationOptionKey {
   const settable = Object.entries<ReplicationOption>(replicationOptions).filter(
     ([, option]) => option.column !== undefined,
   )
-  const spelled = new Map(
-    settable.map(([key, option]) => [(option.flag.split(' ')[0] ?? '').replace(/^--(no-)?/, ''), key]),
-  )
+  const spelled = new Map(settable.map(([key]) => [keyName(key as ReplicationOptionKey), key]))
   const found = spelled.get(name)
   if (found) return found as ReplicationOptionKey
   const near = nearest(name, [...spelled.keys()])

@@ -17,12 +17,30 @@ export interface Claim {
 }
 
 /**
- * Takes at most `slots` runs for a worker, oldest slot first, in one transaction. Not to be sent twice: whoever misses the
- * answer finds what it was given by `heldClaims`.
+ * Takes at most `slots` runs for a worker, oldest slot first, in one transaction; `jobs`: only of these. Not to be sent twice:
+ * whoever misses the answer finds what it was given by `heldClaims`.
  */
-export async function claimRuns(control: Control, workerId: string, slots: number): Promise<Claim[]> {
+export async function claimRuns(
+  control: Control,
+  workerId: string,
+  slots: number,
+  jobs: readonly number[] | null = null,
+): Promise<Claim[]> {
   return control.session.query<Claim>(sql`
-    select run_id, job_id, object, operation, options, attempt, token from yardmaster.claim_runs(${workerId}, ${kinds}, ${slots})`)
+    select run_id, job_id, object, operation, options, attempt, token
+    from yardmaster.claim_runs(${workerId}, ${kinds}, ${slots}, ${jobs && [...jobs]}::int[])`)
+}
+
+/**
+ * Jobs that have something to do now, and how many runs that is, those first that were not run for longest. `type`: only
+ * replications of this type.
+ */
+export async function dueJobs(control: Control, type: string | null): Promise<{ job_id: number; runs: number }[]> {
+  return control.perform(
+    (session) =>
+      session.query<{ job_id: number; runs: number }>(sql`select job_id, runs from yardmaster.due_jobs(${type}::text)`),
+    0,
+  )
 }
 
 /** What the control database believes that a worker carries out. */

@@ -21,9 +21,12 @@ export interface RunRow {
   host: string | null
   attempt: number | null
   attempt_id: string | null
+  /** When it was due, or asked for. */
+  slot: Date
 }
 
 export interface StepRow {
+  ordinal: number
   action: string
   status: string
   started_at: Date
@@ -34,7 +37,7 @@ export interface StepRow {
 }
 
 const runColumns = sql`id, job_id, operation, kind, object, site, status, reason, started_at, finished_at, rows, bytes, message,
-  worker, host, attempt, attempt_id`
+  worker, host, attempt, attempt_id, slot`
 
 /** The run of a job that a living worker carries out now. */
 export async function runningRun(control: Control, jobId: number): Promise<RunRow | undefined> {
@@ -54,22 +57,49 @@ export async function listRuns(
     order by id desc limit ${filter.limit}`)
 }
 
-/** The newest run of each of these jobs. */
+/** The newest run of each of these jobs that has begun. */
 export async function lastRuns(control: Control, jobIds: readonly number[]): Promise<Map<number, RunRow>> {
   const rows = await control.session.query<RunRow>(sql`
     select r.* from unnest(${[...jobIds]}::int[]) as j(id)
-    cross join lateral (select ${runColumns} from yardmaster.runs where job_id = j.id order by id desc limit 1) r`)
+    cross join lateral (select ${runColumns} from yardmaster.runs where job_id = j.id and started_at is not null
+      order by id desc limit 1) r`)
   return new Map(rows.map((row) => [row.job_id, row]))
 }
 
-/** When the newest copy that took effect began, by job. */
-export async function lastSuccess(control: Control, jobIds: readonly number[]): Promise<Map<number, number>> {
-  const rows = await control.session.query<{ job_id: number; age: number }>(sql`
-    select j.id as job_id, extract(epoch from clock_timestamp() - r.started_at)::float8 as age
-    from unnest(${[...jobIds]}::int[]) as j(id)
-    cross join lateral (select started_at from yardmaster.run where job_id = j.id and status = 'OK' and operation <> 'remove'
-      order by id desc limit 1) r`)
-  return new Map(rows.map((row) => [row.job_id, row.age]))
+/** How current a copy is, and when it is refreshed next; by the control server's clock. */
+export interface CopyState {
+  job_id: number
+  next_start: Date | null
+  /** From when the slots of an interval are counted. */
+  schedule_origin: Date
+  /** The copy holds what the source held then; null where no refresh has said so yet. */
+  as_of: Date | null
+  lag_seconds: number | null
+  /** Null where nothing is late: without a schedule and a target. */
+  late_after_seconds: number | null
+  is_late: boolean
+  /** The last look at the source found nothing that the copy lacks. */
+  is_idle: boolean
+  position: string | null
+  paused_at: Date | null
+  paused_by: string | null
+  pause_note: string | null
+}
+
+/** By job. */
+export async function copyStates(control: Control): Promise<Map<number, CopyState>> {
+  const rows = await control.session.query<CopyState>(sql`
+    with aged as (
+      select r.*, clock_timestamp() - coalesce(r.as_of, r.created_at) as age from yardmaster.replications r)
+    select a.job_id, a.next_start, a.schedule_origin, a.as_of, a.position, a.paused_at, a.paused_by, a.pause_note,
+      case when a.as_of is not null then extract(epoch from a.age)::float8 end as lag_seconds,
+      extract(epoch from a.late_after)::float8 as late_after_seconds,
+      coalesce(a.status = 'active' and a.age > a.late_after, false) as is_late,
+      coalesce(a.as_of is not null and ended.reason in ('skipped', 'nothing_new'), false) as is_idle
+    from aged a
+    left join lateral (select u.reason from yardmaster.run u where u.job_id = a.job_id and u.status in ('OK', 'WARNING', 'CRITICAL')
+      order by u.id desc limit 1) ended on true`)
+  return new Map(rows.map((row) => [row.job_id, row]))
 }
 
 /** Throws `run_unknown`. */
@@ -84,6 +114,22 @@ export async function getRun(control: Control, id: string): Promise<RunRow> {
 /** The steps of the run's newest attempt. */
 export async function listSteps(control: Control, run: RunRow): Promise<StepRow[]> {
   return control.session.query<StepRow>(sql`
-    select action, status, started_at, elapsed_seconds, rows, bytes, message from yardmaster.steps
+    select ordinal, action, status, started_at, elapsed_seconds, rows, bytes, message from yardmaster.steps
     where attempt_id = ${run.attempt_id} order by ordinal`)
+}
+
+/** Why runs that wait do not start, in words, with a code: `paused`, `overlap`, `no_worker` … By run. */
+export async function whyWaiting(
+  control: Control,
+  runIds: readonly string[],
+): Promise<Map<string, { code: string; why: string }>> {
+  const rows = await control.session.query<{ id: string; code: string; why: string }>(sql`
+    select w.id, y.code, y.why from unnest(${[...runIds]}::bigint[]) as w(id) cross join lateral yardmaster.why_waiting(w.id) y`)
+  return new Map(rows.map((row) => [row.id, row]))
+}
+
+/** Calls a run off; returns its status: RUNNING until whoever carries it out has seen that. */
+export async function cancelRun(control: Control, id: string): Promise<string> {
+  const row = await control.session.one<{ status: string }>(sql`select yardmaster.cancel_run(${id}::bigint) as status`)
+  return row.status
 }

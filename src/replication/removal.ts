@@ -41,7 +41,7 @@ export interface RemovalPlan {
 export function planRemoval(replication: Replication, position: Position | undefined, mode: RemovalMode): RemovalPlan {
   const name = displayQualified(replication.destination)
   if (!position) return { drops: [], keeps: [] }
-  if (replication.type === 'table')
+  if (replication.type !== 'snapshot')
     return mode === 'drop' ? { drops: [`table ${name}`], keeps: [] } : { drops: [], keeps: [`table ${name}`] }
   const sides = ([1, 2] as const).map((side) => `table ${displayQualified(sideTable(replication.destination, side))}`)
   if (mode !== 'keep') return { drops: [`view ${name}`, ...sides], keeps: [] }
@@ -133,7 +133,7 @@ async function removeObjects(
 ): Promise<void> {
   await lockPositionTable(destination)
   const name = replication.destination
-  if (replication.type === 'table') {
+  if (replication.type !== 'snapshot') {
     const ours = position.made.some((object) => object.kind === 'table')
     if (mode === 'drop' || (mode === 'undo' && ours)) await dropIf(destination, name, ['table', 'partitioned'])
   } else if (mode === 'keep' && position.state.live !== undefined)

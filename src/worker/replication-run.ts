@@ -26,6 +26,7 @@ import {
   replicationExists,
   setReplicationStatus,
 } from '../replication/store.ts'
+import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult } from './run-outcome.ts'
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
@@ -101,11 +102,11 @@ export async function addReplicationRun(
     place,
     { ...wanted, operation: 'setup' },
     (session) => addReplication(session, wanted),
-    async (log, jobId) => {
+    async (here, log, jobId) => {
       crashPoint('setup-after-register')
       replication = await getReplicationByJob(place.control, jobId)
       try {
-        return await refreshAndActivate(place, replication, log, { force: true, wait: 10_000, takeOver: false })
+        return await refreshAndActivate(here, replication, log, { force: true, wait: 10_000, takeOver: false })
       } catch (error) {
         throw await undoSetup(place, replication, error)
       }
@@ -129,12 +130,14 @@ export async function claimedRun(place: Workplace, claimed: ClaimedRun): Promise
   const { object } = claimed
   const log = place.recorder.record(claimed, place.onStep && ((step) => place.onStep?.(object, step)))
   crashPoint('claim-after-commit')
-  const work = async () => {
-    const replication = await getReplicationByJob(place.control, claimed.jobId, controlPatience)
-    refuseRemoved(replication)
-    return refreshAndActivate(place, replication, log, claimed.options)
-  }
-  return carryOut(place, object, log, work, Number.POSITIVE_INFINITY)
+  return cancellable(place, claimed.token, (here) => {
+    const work = async () => {
+      const replication = await getReplicationByJob(here.control, claimed.jobId, controlPatience)
+      refuseRemoved(replication)
+      return refreshAndActivate(here, replication, log, claimed.options)
+    }
+    return carryOut(here, object, log, work, Number.POSITIVE_INFINITY)
+  })
 }
 
 function refuseRemoved(replication: Replication): void {
@@ -155,8 +158,8 @@ export async function refreshRun(
   await releaseLostWorkers(place.control)
   const current = await getReplicationByJob(place.control, replication.jobId)
   refuseRemoved(current)
-  return record(place, { ...current, operation: 'refresh' }, current.jobId, (log) =>
-    refreshAndActivate(place, current, log, options),
+  return record(place, { ...current, operation: 'refresh' }, current.jobId, (here, log) =>
+    refreshAndActivate(here, current, log, options),
   )
 }
 
@@ -167,13 +170,13 @@ export async function removeReplicationRun(
   mode: RemovalMode,
 ): Promise<RunResult> {
   await releaseLostWorkers(place.control)
-  return record(place, { ...replication, operation: 'remove' }, replication.jobId, async () => {
+  return record(place, { ...replication, operation: 'remove' }, replication.jobId, async ({ signal }) => {
     const chosen = replication.status === 'setting_up' ? 'undo' : mode
     if (replication.status !== 'setting_up') await setReplicationStatus(place.control, replication, 'removing')
     crashPoint('remove-after-mark')
     try {
       const connector = connectorOf(place, replication)
-      await removeFromDestination(replication, place.control.id, chosen, connector, place.signal, (token) =>
+      await removeFromDestination(replication, place.control.id, chosen, connector, signal, (token) =>
         place.recorder.isOver(token),
       )
     } catch (error) {
@@ -196,7 +199,7 @@ export async function removeReplicationRun(
 
 /** A removal that failed leaves a replication that goes on as before, if the destination says that nothing was removed. */
 async function withdrawRemoval(place: Workplace, replication: Replication): Promise<void> {
-  if (replication.status !== 'active' && replication.status !== 'broken') return
+  if (!['active', 'paused', 'broken'].includes(replication.status)) return
   try {
     if (!(await findPositionOf(place, replication))) return
     await setReplicationStatus(place.control, replication, replication.status)
@@ -243,7 +246,7 @@ async function record(
     operation: 'setup' | 'refresh' | 'remove'
   },
   register: number | ((session: Session) => Promise<number>),
-  work: (log: RunLog, jobId: number) => Promise<RefreshResult>,
+  work: (here: Workplace, log: RunLog, jobId: number) => Promise<RefreshResult>,
 ): Promise<RunResult> {
   const object = destinationLabel(about)
   let jobId = typeof register === 'number' ? register : 0
@@ -253,7 +256,9 @@ async function record(
     place.onStep && ((step) => place.onStep?.(object, step)),
   )
   crashPoint('refresh-after-run-recorded')
-  return carryOut(place, object, log, () => work(log, jobId), controlPatience)
+  return cancellable(place, log.token, (here) =>
+    carryOut(here, object, log, () => work(here, log, jobId), controlPatience),
+  )
 }
 
 async function undoSetup(place: Workplace, replication: Replication, error: unknown): Promise<Failure> {
@@ -285,10 +290,10 @@ async function undoSetup(place: Workplace, replication: Replication, error: unkn
 }
 
 /** A set-up or removal of the same destination that was broken off is undone first. One that runs holds its lock, and stays. */
-async function clearLeftover(place: Workplace, wanted: NewReplication): Promise<void> {
+export async function clearLeftover(place: Workplace, wanted: NewReplication): Promise<void> {
   const leftover = await findReplication(place.control, destinationLabel(wanted))
   if (!leftover) return
-  if (leftover.status === 'active' || leftover.status === 'broken') throw replicationExists(wanted)
+  if (['active', 'paused', 'broken'].includes(leftover.status)) throw replicationExists(wanted)
   const running = await runningRun(place.control, leftover.jobId)
   if (running) {
     throw new Failure('replication_exists', {

@@ -4,6 +4,7 @@ import type { Level } from '../monitoring/outbox.ts'
 import type { RunLog } from '../monitoring/run-log.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import type { Reach, RefreshResult } from '../replication/reporter.ts'
+import { orCancellation } from './cancellation.ts'
 
 /** Milliseconds for which a control database that is away is waited for once the work in the destination is done. */
 export const controlPatience = 60_000
@@ -47,7 +48,7 @@ export async function carryOut(
   try {
     conclusion = concluded(await work())
   } catch (error) {
-    conclusion = failed(toFailure(error, { side: 'database', object }))
+    conclusion = failed(toFailure(orCancellation(error, place.signal), { side: 'database', object }))
   }
   if (conclusion.reason === 'cancelled' && place.givesBack && place.signal.aborted) {
     const message = 'The worker stopped before this ended; it goes on with the next one that is free.'
