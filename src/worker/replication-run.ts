@@ -28,6 +28,7 @@ import {
 } from '../replication/store.ts'
 import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult } from './run-outcome.ts'
+import type { SessionPool } from './session-pool.ts'
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
 const undoPatience = 30_000
@@ -41,6 +42,8 @@ export interface Workplace {
   readonly recorder: RunRecorder
   /** Streams that read a large source side by side. */
   readonly streams: number
+  /** Keeps connections between runs; without it each session has one of its own. */
+  readonly sessions?: SessionPool
   /** A run that the signal breaks off goes back to the queue, for another worker. */
   readonly givesBack?: boolean
   /** Hears of steps and progress as they happen. */
@@ -62,7 +65,7 @@ export interface RefreshOptions {
  * afterwards holds nothing up.
  */
 export function connectorOf(
-  place: Pick<Workplace, 'control' | 'environment'>,
+  place: Pick<Workplace, 'control' | 'environment' | 'sessions'>,
   replication: Pick<Replication, 'sourceDatabase' | 'destinationDatabase'>,
 ): Connector {
   const known = new Map<string, ConnectionParts>()
@@ -70,7 +73,8 @@ export function connectorOf(
     const object = side === 'source' ? replication.sourceDatabase : replication.destinationDatabase
     const parts = known.get(object) ?? (await connectionParts(place.control, object, place.environment))
     known.set(object, parts)
-    return connect(parts, { side, purpose, object })
+    const options = { side, purpose, object }
+    return place.sessions ? place.sessions.open(parts, options) : connect(parts, options)
   }
 }
 
