@@ -16,7 +16,6 @@ import { runGroup } from './run.ts'
 import { runDueGroup } from './run-due.ts'
 import { upGroup } from './up.ts'
 import { asHelp, UsageCommand } from './usage.ts'
-import { upGroup } from './up.ts'
 import { workerGroup } from './worker.ts'
 
 /** The whole command line, for parsing and for the reference page. */
@@ -37,7 +36,6 @@ export function buildProgram(): Command {
     runDueGroup,
     checkGroup,
     workerGroup,
-    upGroup,
     upGroup,
     doctorGroup,
     migrateGroup,
