@@ -63,7 +63,10 @@ const replication = {
   last_run: { id: 'string', status: 'string', finished_at: 'time' },
   next_start: 'null',
   lag_seconds: 'number',
+  late: 'boolean',
+  idle: 'boolean',
   position: 'null',
+  note: 'null',
   site: 'null',
 }
 const options = {
@@ -75,7 +78,68 @@ const options = {
   truncate_cascade: 'boolean',
   swap_wait_seconds: 'number',
   site: 'null',
+  column: 'null',
+  by: 'null',
+  boundary: 'null',
+  key: 'null',
+  limit: 'null',
+  control_timezone: 'null',
+  dst_window: 'null',
+  every: 'null',
+  cron: 'null',
+  timezone: 'string',
+  lag_target_seconds: 'null',
 }
+/** What `show` knows beyond the list and the options. */
+const details = {
+  version: 'number',
+  schedule: 'string',
+  next_starts: [],
+  late_after_seconds: 'null',
+  as_of: 'time',
+  paused: 'null',
+}
+const checkFigures = {
+  jobs: 'number',
+  late: 'number',
+  failed: 'number',
+  paused: 'number',
+  running: 'number',
+  waiting: 'number',
+  workers: 'number',
+}
+const alert = { alert_code: 'number', alert_status: 'string', job_name: 'string', alert_text: 'string' }
+const runOfList = {
+  id: 'string',
+  job_id: 'number',
+  operation: 'string',
+  kind: 'string',
+  object: 'string',
+  site: 'null',
+  status: 'string',
+  reason: 'null',
+  started_at: 'time',
+  finished_at: 'time',
+  message: 'string',
+  worker: 'string',
+  host: 'string',
+  attempt: 'number',
+  slot: 'time',
+  waits_for: 'null',
+  rows: 'number',
+  bytes: 'number',
+}
+const waitingRun = {
+  ...runOfList,
+  started_at: 'null',
+  finished_at: 'null',
+  message: 'null',
+  worker: 'null',
+  host: 'null',
+  attempt: 'null',
+  waits_for: 'string',
+}
+const queued = { run_id: 'string', status: 'string' }
 const figures = { rows: 'number', bytes: 'number' }
 
 /** In the order in which they are run; keys may be added, none is taken away or changes its type without a major version. */
@@ -131,36 +195,14 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['replication', 'refresh', 'public.orders', '--force'], 0, result],
   [['replication', 'resync', 'public.orders'], 0, result],
   [['replication', 'list'], 0, [replication]],
-  [['replication', 'show', 'public.orders'], 0, { ...replication, ...options, version: 'number' }],
+  [['replication', 'show', 'public.orders'], 0, { ...replication, ...options, ...details }],
   [['replication', 'set', 'public.orders', 'swap-wait=5min'], 0, { job_id: 'number', version: 'number', ...options }],
   [
     ['replication', 'validate', 'public.orders'],
     0,
     { match: 'boolean', source_count: 'number', dest_count: 'number', min: 'null', max: 'null' },
   ],
-  [
-    ['run', 'list'],
-    0,
-    [
-      {
-        id: 'string',
-        job_id: 'number',
-        operation: 'string',
-        kind: 'string',
-        object: 'string',
-        site: 'null',
-        status: 'string',
-        reason: 'null',
-        started_at: 'time',
-        finished_at: 'time',
-        message: 'string',
-        worker: 'string',
-        host: 'string',
-        attempt: 'number',
-        ...figures,
-      },
-    ],
-  ],
+  [['run', 'list'], 0, [runOfList]],
   [
     ['run', 'show', '2'],
     0,
@@ -181,6 +223,7 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
       message: 'string',
       steps: [
         {
+          ordinal: 'number',
           action: 'string',
           status: 'string',
           started_at: 'time',
@@ -192,6 +235,62 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
       ],
     },
   ],
+  [['check'], 0, { level: 'number', alerts: [alert], ...checkFigures }],
+  [['check', '--job', 'dwh:public.*'], 0, { level: 'number', alerts: [alert], ...checkFigures }],
+  [
+    ['replication', 'lag'],
+    0,
+    [
+      {
+        job_id: 'number',
+        destination: 'string',
+        type: 'string',
+        status: 'string',
+        lag_seconds: 'number',
+        late_after_seconds: 'null',
+        late: 'boolean',
+        idle: 'boolean',
+        as_of: 'time',
+        position: 'null',
+      },
+    ],
+  ],
+  [
+    ['replication', 'set', 'public.orders', 'every=1 hour', 'lag-target=2 hours'],
+    0,
+    { job_id: 'number', version: 'number', ...options, every: 'string', lag_target_seconds: 'number' },
+  ],
+  [
+    ['replication', 'show', 'public.orders'],
+    0,
+    {
+      ...{ ...replication, ...options, ...details, next_start: 'time', next_starts: ['time'] },
+      ...{ every: 'string', lag_target_seconds: 'number', late_after_seconds: 'number' },
+    },
+  ],
+  [['replication', 'pause', 'public.orders', '--note', 'why not'], 0, { job_id: 'number', status: 'string' }],
+  [
+    ['replication', 'show', 'public.orders'],
+    0,
+    {
+      ...{ ...replication, ...options, ...details, note: 'string' },
+      ...{ every: 'string', lag_target_seconds: 'number', late_after_seconds: 'number' },
+      paused: { since: 'time', by: 'string', note: 'string' },
+    },
+  ],
+  [['replication', 'resume', 'public.orders'], 0, { job_id: 'number', status: 'string' }],
+  [['replication', 'refresh', 'public.orders', '--queue'], 0, queued],
+  [['run', 'list', '--status', 'waiting'], 0, [waitingRun]],
+  [['run', 'cancel', '4'], 0, { ...queued, was_running: 'boolean' }],
+  [['replication', 'resync', 'public.orders', '--queue'], 0, queued],
+  [['run-due'], 0, [{ destination: 'string', ...result, job_id: 'number' }]],
+  [['run-due'], 0, []],
+  [
+    ['replication', 'add', 'table', 'public.orders', '--from', 'crm', '--to', 'dwh', '--dest', 'public.later', '--queue'],
+    0,
+    { ...queued, job_id: 'number', destination: 'string' },
+  ],
+  [['replication', 'remove', 'public.later'], 0, result],
   [['doctor'], 0, { findings: [finding] }],
   [['help', 'error', 'disk_full'], 0, { code: 'string', meaning: 'string', remedy: 'string' }],
   [['replication', 'remove', 'public.orders', '--dry-run'], 0, { drops: ['string'], keeps: ['string'] }],
@@ -216,6 +315,20 @@ describe('JSON that scripts rely on', () => {
     expect([rows, steps.find((step) => step.action === 'load')?.rows]).toEqual([10, 10])
   })
 
+  it('is a document a line where a run is followed', async () => {
+    terminal.out = ''
+    expect(await terminal.run('run', 'follow', '1', '--json')).toBe(0)
+    const lines = terminal.out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { event: string })
+    expect(lines.map(({ event }) => event)).toEqual(['started', ...lines.slice(1, -1).map(() => 'step'), 'end'])
+    const about = { event: 'string', run_id: 'string', attempt: 'number' }
+    expect(shapeOf(lines[0])).toEqual({ ...about, worker: 'string', host: 'string' })
+    expect(lines.filter(({ event }) => event === 'step').length).toBeGreaterThan(2)
+    expect(shapeOf(lines.at(-1))).toEqual({ event: 'string', ...result, reason: 'null' })
+  })
+
   it('covers every command that prints a result', async () => {
     const { buildProgram } = await import('../../src/cli/program.ts')
     const covered = new Set(golden.map(([command]) => command.slice(0, 2).join(' ')))
@@ -225,7 +338,9 @@ describe('JSON that scripts rely on', () => {
         : group.commands.map((command) => `${group.name()} ${command.name()}`),
     )
     const missing = names.filter((name) => ![...covered].some((one) => one === name || one.split(' ')[0] === name))
-    expect(missing.filter((name) => name !== 'demo')).toEqual([])
+    // Those that go on until they are stopped, and what prints a document a line (below).
+    const others = ['demo', 'worker', 'up', 'serve', 'run follow']
+    expect(missing.filter((name) => !others.includes(name))).toEqual([])
   })
 })
 

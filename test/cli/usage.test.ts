@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { FakeTerminal } from './fake-terminal.ts'
 
+const serial = ['--column', 'id', '--by', 'serial']
+const time = ['--column', 'changed_at', '--by', 'time']
+
 /** A command line that nothing may be connected to for. */
 async function run(...args: string[]) {
   const terminal = new FakeTerminal({ terminal: false, environment: { YARDMASTER_CONTROL_URL: 'unused' } })
@@ -28,6 +31,63 @@ describe('wrong usage', () => {
       ['replication', 'add', 'snapshot', 'a.b', '--from', 'x', '--to', 'y', '--truncate-cascade'],
       'has no meaning for the type snapshot',
     ],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--every', '10 minuets'],
+      "'10 minuets' is not an interval: did you mean minutes?",
+    ],
+    [['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--every', ''], "--every is ''; it is empty."],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--every', '0'],
+      "The interval '00:00:00' is not longer than nothing.",
+    ],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--every', '1 month 2 hours'],
+      "The interval '1 mon 02:00:00' has months and also days or time",
+    ],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--every', '1h', '--cron', '@daily'],
+      "A schedule is --every or --cron, not both; these are '1h' and '@daily'.",
+    ],
+    [['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--cron', '61 * * * *'], '61'],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--cron', '0 0 30 2 *'],
+      'names a day that never comes',
+    ],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--cron', '@daily', '--timezone', 'Europe/Pariss'],
+      "There is no time zone 'Europe/Pariss'; did you mean Europe/Paris?",
+    ],
+    [['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--lag-target', '0'], 'longer than nothing'],
+    [['replication', 'add', 'inserter', 'a.b', '--from', 'x', '--to', 'y'], 'The type inserter needs --column'],
+    [['replication', 'add', 'inserter', 'a.b', '--from', 'x', '--to', 'y', '--column', 'c'], 'needs --by, time or serial'],
+    [
+      [...['replication', 'add', 'inserter', 'a.b', '--from', 'x', '--to', 'y'], ...serial, '--boundary', '10 minutes'],
+      "--boundary is '10 minutes'; with --by serial it must be auto or a whole number.",
+    ],
+    [
+      [...['replication', 'add', 'updater', 'a.b', '--from', 'x', '--to', 'y'], ...time, '--boundary', 'often'],
+      "'often' is not an interval",
+    ],
+    [
+      [...['replication', 'add', 'updater', 'a.b', '--from', 'x', '--to', 'y'], ...time, '--control-timezone', 'Mars'],
+      "There is no time zone 'Mars'",
+    ],
+    [
+      ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--boundary', '5'],
+      '--boundary has no meaning for the type table; it is for inserter, updater.',
+    ],
+    [['replication', 'refresh', 'a.b', '--limit', '-5'], "--limit is '-5'; it must be a whole number above 0."],
+    [['replication', 'refresh', 'a.b', '--limit', '1e3'], "--limit is '1e3'; it must be a whole number above 0."],
+    [['replication', 'refresh', 'a.b', '--start', '5'], '--start says which rows are copied again'],
+    [['replication', 'refresh', 'a.b', '--end', '5', '--force'], '--end says which rows are copied again'],
+    [['replication', 'refresh', 'a.b', '--repull', '--start', ''], '--start is empty'],
+    [['replication', 'refresh', 'a.b', '--wait', 'never'], "'never' is not an interval."],
+    [['replication', 'set', 'a.b', 'evry=5 minutes'], "A replication has no option 'evry'; did you mean 'every'?"],
+    [['replication', 'set', 'a.b', 'no-index='], "--no-index is ''"],
+    [['replication', 'set', 'a.b', 'every'], "'every' is not key=value."],
+    [['run-due', '--max', '0'], "--max is '0'; it must be a whole number from 1 to 1000000."],
+    [['run-due', '--parallel', '1.5'], "--parallel is '1.5'; it must be a whole number from 1 to 100."],
+    [['run-due', '--type', 'dml'], "'dml' is not a type of replication."],
     [['replication', 'add', 'snapshot', 'b', '--from', 'x', '--to', 'y'], "'b' is not a schema-qualified name."],
     [
       ['--log-level', 'loud', 'run', 'list'],
@@ -70,6 +130,26 @@ describe('wrong usage', () => {
         expect(out + err).not.toMatch(/se\/cr|et@/)
       }
     }
+  })
+})
+
+describe('check, whose every failure is UNKNOWN', () => {
+  it.each([
+    [['check', '--jobs', 'x'], "Unknown option '--jobs'"],
+    [['check', 'everything'], "Too many arguments for 'check'."],
+    [['--streams', 'many', 'check'], "--streams is 'many'"],
+    [['check', '--log-level', 'loud'], "--log-level is 'loud'"],
+    [['--jsn', 'check'], "Unknown option '--jsn'"],
+    [['check', '--control', 'postgresql://u:secret@127.0.0.1:1/d'], '[control_unreachable]'],
+  ])('%j: exit 3, one line, %s', async (args, message) => {
+    const plain = await run(...args)
+    expect(plain.code).toBe(3)
+    expect(plain.out).toMatch(/^UNKNOWN - [^\n]+\n$/)
+    expect(plain.out).toContain(message)
+    const json = await run(...args, '--json')
+    expect([json.code, json.err]).toEqual([3, ''])
+    expect(JSON.parse(json.out)).toMatchObject({ level: 3, alerts: [], error: { code: expect.any(String) } })
+    expect(plain.out + plain.err + json.out).not.toContain('secret')
   })
 })
 
