@@ -104,10 +104,10 @@ function describe(one) {
 }
 
 function makeReplication(one) {
-  const row = tableRow(['level', 'copy', '', 'number', 'number', '', 'number'])
+  const row = tableRow(['level', 'copy', 'number', 'number', '', '', 'number'])
   row.cells[1].append(element('span', 'end', `${one.source} `), element('span', 'end', `→ ${one.destination}`))
   row.cells[1].append(element('span', 'note'), element('span', 'note trouble'))
-  for (const index of [3, 4]) row.cells[index].append(element('span'), element('span', 'note'))
+  for (const index of [2, 3]) row.cells[index].append(element('span'), element('span', 'note'))
   return row
 }
 
@@ -119,7 +119,10 @@ function fillLag(cell, one) {
   )
   cell.children[0].title = one.lag_seconds === null ? 'not known' : 'behind the source'
   cell.children[0].className = one.late ? 'late' : ''
-  put(cell.children[1], one.late_after_seconds === null ? 'no target' : `late after ${span(one.late_after_seconds)}`)
+  put(
+    cell.children[1],
+    one.late_after_seconds === null ? 'no target' : `late after ${span(one.late_after_seconds).replace(/ 00 s$/, '')}`,
+  )
 }
 
 function fillNext(cell, one, status) {
@@ -137,7 +140,7 @@ function nextText(one, status) {
 
 function fillReplication(status) {
   return (row, one) => {
-    const [level, copy, type, lag, next, last, rows] = row.cells
+    const [level, copy, lag, next, type, last, rows] = row.cells
     const before = level.dataset.level
     putLevel(level, one.level)
     const troubled = one.level === 'WARNING' || one.level === 'CRITICAL'
@@ -197,15 +200,16 @@ function fillWorkers(status) {
 }
 
 function fillWaiting(status) {
-  byId('waiting-part').hidden = status.waiting_count === 0
   const more = status.waiting_count - status.waiting.length
   put(byId('waiting-title'), more > 0 ? `Waiting: ${count(status.waiting_count)}, the first of them` : 'Waiting')
+  const waiting = status.waiting.length > 0 ? status.waiting : [{ id: 'idle' }]
   putRows(
     byId('waiting'),
-    status.waiting,
+    waiting,
     (run) => run.id,
-    makeRunning,
+    (run) => (run.id === 'idle' ? idle() : makeRunning()),
     (row, run) => {
+      if (run.id === 'idle') return put(row, 'Nothing.')
       put(row.children[0], `◷ ${run.operation} ${run.object}`)
       put(row.children[1], `${span(since(status.at, run.since))} — ${run.why}`)
     },

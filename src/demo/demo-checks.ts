@@ -14,11 +14,11 @@ import { checkTakeOver, findStrandedRuns } from './take-over-check.ts'
 import { runByWorkers } from './worker-runs.ts'
 
 /** Rounds of changes and refreshes before the comparison. */
-const rounds = 3
+const rounds = 2
 /** Milliseconds between two transactions of the writer, which writes each kind once in a round. */
 const writePause = 100
-/** Refreshes of an incremental copy after the last one, at most, before its rows must be equal. */
-const laterLooks = 5
+/** Milliseconds after which the bound of every incremental copy is past the last row, fixed boundaries included. */
+const boundPatience = 15_000
 
 /** One thing that was looked at. */
 export interface Check {
@@ -134,13 +134,14 @@ async function refreshAll(demo: Demo, jobs: Jobs, name: string, check: Report, a
 
 async function checkRows(demo: Demo, jobs: Jobs, check: Report): Promise<void> {
   const [source, destination] = [await demo.connect('source', 'compare'), await demo.connect('destination', 'compare')]
+  const deadline = Date.now() + boundPatience
   try {
     for (const wanted of demoReplications) {
       const label = destinationLabel(wanted)
       if (demo.place.signal.aborted) throw new Failure('cancelled', { message: 'Cancelled.' })
       let { rows, difference } = await compareRows(source, destination, wanted)
-      // A bound goes past the last row when all that could still come before it is over: a look or two later.
-      for (let more = 1; difference !== undefined && wanted.control !== null && more <= laterLooks; more++) {
+      // A bound goes past the last row when nothing can come before it any more, or when its boundary is over.
+      while (difference !== undefined && wanted.control !== null && Date.now() < deadline) {
         await runByWorkers(demo, [jobs.get(label) ?? 0])
         ;({ rows, difference } = await compareRows(source, destination, wanted))
       }

@@ -60,7 +60,8 @@ export const demoReplications: readonly NewReplication[] = [
   ),
   inserter('shop.events', serial('id'), {}),
   inserter('shop.payments', time('paid_at'), {}),
-  updater('shop.order_totals', time('changed_at'), { key: ['number'] }),
+  // Of a view nothing tells when its rows came: a fixed boundary, longer than the writer's longest transaction.
+  updater('shop.order_totals', { ...time('changed_at'), boundary: '6 seconds' }, { key: ['number'] }),
   updater('shop.stock', serial('version'), {}),
 ]
 

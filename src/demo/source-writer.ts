@@ -10,7 +10,7 @@ const rareEvery = 25
 /** Transactions from one that stays open for long to the next. */
 const longEvery = 40
 /** How long such a one stays open, in pauses of the writer. */
-const longFor = 16
+const longFor = 8
 /** Columns that the writer adds at most. */
 const mostColumns = 5
 

@@ -63,6 +63,7 @@ function run(more: Partial<RunRow> = {}): RunRow {
     host: 'h',
     attempt: 1,
     attempt_id: '9',
+    slot: ago(4),
     ...more,
   }
 }
@@ -300,6 +301,7 @@ describe('a status document', () => {
 
   it('shows live figures and rates of what runs, the final ones of what has ended', () => {
     const step = (action: string, rows: string | null): StepRow => ({
+      ordinal: 1,
       action,
       status: 'OK',
       started_at: ago(3),
