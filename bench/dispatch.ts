@@ -71,16 +71,20 @@ async function claims(): Promise<Throughput[]> {
   const control = await site.session(url)
   await addIdleReplications(control, jobs, null)
   const results: Throughput[] = []
+  const note = (one: Throughput) => {
+    results.push(one)
+    console.error(`${one.name}: ${(one.jobs / one.seconds).toFixed(0)} a second`)
+  }
   for (const connections of [1, 4]) {
     for (const batch of [1, 4, 20]) {
       await queueEverything(control)
-      results.push(await claimThroughput(site, url, connections, batch, seconds))
+      note(await claimThroughput(site, url, connections, batch, seconds))
     }
   }
   const peer = await site.database(server, 'graphile')
-  for (const concurrency of [10, 24]) results.push(await graphileThroughput(site, peer, jobs, concurrency, seconds))
+  for (const concurrency of [10, 24]) note(await graphileThroughput(site, peer, jobs, concurrency, seconds))
   const boss = await site.database(server, 'boss')
-  for (const batch of [1, 20]) results.push(await bossThroughput(boss, jobs, 4, batch, seconds))
+  for (const batch of [1, 20]) note(await bossThroughput(site, boss, jobs, 4, batch, seconds))
   await server.stop()
   reportClaims(results)
   return results
@@ -130,6 +134,8 @@ function reportClaims(results: readonly (Throughput | ClaimRate)[]): void {
   }
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void site.end().then(() => process.exit(130)))
 try {
   await main()
 } finally {

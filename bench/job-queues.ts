@@ -24,10 +24,12 @@ export async function graphileThroughput(
   const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
   await utils.migrate()
   await utils.release()
-  await session.script(
-    `select count(graphile_worker.add_job('nothing', '{}')) from generate_series(1, ${waiting} - (select count(*) from graphile_worker.jobs));
-     analyze`,
-  )
+  // All at once: one by one it takes a minute.
+  await session.script(`
+    select count(*) from graphile_worker.add_jobs(array(
+      select row('nothing', '{}'::json, null, null, null, null, null, null)::graphile_worker.job_spec
+      from generate_series(1, ${waiting} - (select count(*)::int from graphile_worker._private_jobs))));
+    analyze`)
   let jobs = 0
   const nothing = async () => {
     jobs += 1
@@ -47,6 +49,7 @@ export async function graphileThroughput(
 
 /** pg-boss: fetch and complete from several loops, for some seconds. */
 export async function bossThroughput(
+  site: BenchSite,
   url: string,
   waiting: number,
   loops: number,
@@ -64,6 +67,8 @@ export async function bossThroughput(
       Array.from({ length: Math.min(10_000, waiting - made) }, () => ({ data: {} })),
     )
   }
+  const session = await site.session(url)
+  await session.script('analyze')
   let jobs = 0
   let over = false
   const loop = async () => {
