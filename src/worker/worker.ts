@@ -6,6 +6,7 @@ import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { claimedRun, type RefreshOptions, type Workplace } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
+import { SessionPool } from './session-pool.ts'
 
 /** Milliseconds between two looks for work when nothing wakes the worker: what hints and timers miss costs no more. */
 const backstop = 5000
@@ -35,6 +36,8 @@ export interface WorkerOptions {
 export class Worker implements Service {
   readonly #place: Workplace
   readonly #options: WorkerOptions
+  /** Connections to sources and destinations outlive the runs: half of an unchanged refresh was spent on opening them. */
+  readonly #sessions = new SessionPool()
   /** Aborted when runs are to be broken off. */
   readonly #breakOff = new AbortController()
   readonly #running = new Map<string, Promise<void>>()
@@ -50,13 +53,14 @@ export class Worker implements Service {
   #started = false
 
   constructor(place: Workplace, options: WorkerOptions) {
-    this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true }
+    this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true, sessions: this.#sessions }
     this.#options = options
   }
 
   async start(): Promise<void> {
     const { control, recorder } = this.#place
     await recorder.start()
+    await this.#sessions.start()
     await control.introduce(async (session) => {
       session.client.on('notification', () => this.wake())
       await session.query(sql`listen yardmaster_work`)
@@ -173,6 +177,7 @@ export class Worker implements Service {
       // Longer only where the control database is away: then the loss of this worker gives them back.
       await within(breakOffPatience, ended)
     }
+    await this.#sessions.stop()
     await this.#place.recorder.stop()
   }
 }
