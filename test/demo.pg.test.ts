@@ -6,7 +6,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { expect, inject, it } from 'vitest'
 import { removeDeadDemos } from '../src/demo/demo-directory.ts'
-import { processStart } from '../src/embedded/process-start.ts'
 import type { StatusDocument } from '../src/http/status-document.ts'
 import { request } from './support/http-request.ts'
 import { type RunningCli, runCli, startCli } from './support/process.ts'
@@ -27,16 +26,27 @@ async function ownFolder(parent: string): Promise<string> {
   return join(parent, name)
 }
 
-async function postmasterOf(directory: string): Promise<number> {
-  return Number((await readFile(join(directory, 'data/postmaster.pid'), 'utf8')).split('\n')[0])
+/** Command lines of processes that name a folder: its server, its workers. */
+async function processesOf(directory: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
+  return lines.filter((line) => line.includes(directory)).map((line) => line.replaceAll('\0', ' '))
 }
 
-async function startDemo(parent: string): Promise<{ cli: RunningCli; url: string; directory: string }> {
+interface StartedDemo {
+  readonly cli: RunningCli
+  readonly url: string
+  readonly directory: string
+  readonly workers: readonly number[]
+}
+
+async function startDemo(parent: string): Promise<StartedDemo> {
   const cli = startCli(['demo', '--data-dir', parent], { deadlineMs })
   await cli.waitForOutput(/Ctrl-C ends the demo/, deadlineMs)
   const url = /Status page: (\S+)/.exec(cli.stdout())?.[1] ?? ''
   const directory = /--data-dir (\S+)/.exec(cli.stdout())?.[1] ?? ''
-  return { cli, url, directory }
+  const [, one, other] = /kill -9 (\d+) .* other one, (\d+),/.exec(cli.stdout()) ?? []
+  return { cli, url, directory, workers: [Number(one), Number(other)] }
 }
 
 async function statusOf(url: string): Promise<StatusDocument> {
@@ -58,10 +68,14 @@ it('compares every copy with its source row by row, and leaves nothing', slow, a
     deadlineMs,
   })
   expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
-  expect(stdout).toMatch(/^All 16 checks passed in [\d.]+ s\.$/m)
+  expect(stdout).toMatch(/^All 21 checks passed in [\d.]+ s\.$/m)
   expect(stdout).toMatch(/^OK rows of warehouse:travel\.flights: 20\d,\d{3} rows, all equal$/m)
-  expect(stdout.match(/^OK rows of .* rows, all equal$/gm)).toHaveLength(10)
-  expect(stdout).toMatch(/^OK status page: Everything is fine: all 10 copies are current/m)
+  expect(stdout.match(/^OK rows of .* rows, all equal$/gm)).toHaveLength(14)
+  expect(stdout).toMatch(
+    /^OK take-over: demo-(\d) was killed in the middle of run \d+; demo-(?!\1)\d went on with it [\d.]+ s later$/m,
+  )
+  expect(stdout).toMatch(/^OK runs: none is left behind by the worker that was killed$/m)
+  expect(stdout).toMatch(/^OK status page: Everything is fine: all 14 copies are current/m)
   expect(await readdir(parent)).toEqual([])
 })
 
@@ -112,19 +126,27 @@ it(
     expect(one.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/)
     expect(other.url).not.toBe(one.url)
     expect(other.directory).not.toBe(one.directory)
-    const postmasters = [await postmasterOf(one.directory), await postmasterOf(other.directory)] as const
+    // The server and two workers.
+    for (const demo of [one, other])
+      expect((await processesOf(demo.directory)).filter((line) => line.includes('worker --host'))).toHaveLength(2)
 
-    const refreshed = (status: StatusDocument) =>
-      status.runs.some((run) => run.operation === 'refresh' && run.object !== 'warehouse:travel.zip_codes')
-    const status = await statusWhere(one.url, refreshed)
-    expect(status).toMatchObject({ level: 'OK', answer: expect.stringMatching(/^Everything is fine: all 10 copies/) })
-    expect(status.replications).toHaveLength(10)
-    expect(status.replications.find((copy) => copy.destination === 'warehouse:travel.flights')).toMatchObject({
+    const status = await statusWhere(one.url, isUnderWay)
+    expect(status).toMatchObject({ level: 'OK', answer: expect.stringMatching(/^Everything is fine: all 14 copies/) })
+    expect(status.replications).toHaveLength(14)
+    expect(copyOf(status, 'travel.flights')).toMatchObject({
       type: 'snapshot',
       source: 'operations:travel.flights',
       rows: expect.toSatisfy((rows: number) => rows >= 199_000),
-      every_seconds: 20,
+      schedule: 'every 20 seconds',
+      lag_seconds: expect.toSatisfy((lag: number) => lag > 0 && lag < 120),
+      late_after_seconds: 120,
     })
+    expect(copyOf(status, 'reports.delays_by_hour')?.schedule).toBe('cron */15 * * * * * in America/Chicago')
+    expect(copyOf(status, 'shop.events')?.position).toMatch(/^\d+$/)
+    expect(status.workers.map(({ name, state, slots }) => ({ name, state, slots }))).toEqual([
+      { name: `demo-1#${one.workers[0]}`, state: 'working', slots: 2 },
+      { name: `demo-2#${one.workers[1]}`, state: 'working', slots: 2 },
+    ])
     const html = await request(one.url)
     expect(html.body).toContain('<h1>')
     const password = (await readFile(join(one.directory, 'password'), 'utf8')).trim()
@@ -133,35 +155,68 @@ it(
 
     // A command that joins the demo's server and leaves it does not stop it.
     const list = await runCli(['replication', 'list', '--json', '--data-dir', one.directory])
-    expect(list.json()).toHaveLength(10)
+    expect(list.json()).toHaveLength(14)
     expect((await statusOf(one.url)).level).toBe('OK')
 
-    // The one that is killed disturbs nobody; what it leaves is the next one's to clear away.
+    // Who is killed takes nothing along: the other worker goes on, and the page says who is lost.
+    process.kill(one.workers[0] ?? 0, 'SIGKILL')
+    const left = await statusWhere(one.url, ({ workers }) => workers.some((worker) => worker.state === 'lost'))
+    expect(left.workers.map(({ host, state }) => [host, state])).toEqual([
+      ['demo-2', 'working'],
+      ['demo-1', 'lost'],
+    ])
+    const newest = Number(left.runs[0]?.id)
+    await statusWhere(one.url, ({ runs }) =>
+      runs.some((run) => Number(run.id) > newest && run.worker?.startsWith('demo-2#')),
+    )
+    expect(one.cli.stdout()).toContain(`Worker demo-1 (process ${one.workers[0]}) has ended, by SIGKILL.`)
+
+    // A demo that is killed disturbs no other. Its workers see it, and the last of them stops the server; the folder is
+    // the next demo's to clear away.
     await other.cli.kill('SIGKILL')
     expect((await one.cli.kill('SIGINT')).exitCode).toBe(130)
+    expect(await processesOf(one.directory)).toEqual([])
     expect(await readdir(parent)).toEqual([other.directory.slice(parent.length + 1)])
-    expect(processStart(postmasters[0])).toBeUndefined()
-    expect(processStart(postmasters[1])).toBeDefined()
+    await expect.poll(() => processesOf(other.directory), { timeout: 60_000, interval: 200 }).toEqual([])
     expect(await removeDeadDemos(parent)).toEqual([`Removed what a demo that was killed had left: ${other.directory}`])
     expect(await readdir(parent)).toEqual([])
-    expect(processStart(postmasters[1])).toBeUndefined()
   },
 )
 
-it.each([/Starting PostgreSQL/, /Filling the source/, /Setting up/])(
-  'ends by Ctrl-C without a trace after "%s"',
-  slow,
-  async (moment) => {
-    const parent = await makeParent()
-    const cli = startCli(['demo', '--data-dir', parent], { deadlineMs })
-    await cli.waitForOutput(moment, deadlineMs)
-    const postmaster = await postmasterOf(await ownFolder(parent)).catch(() => undefined)
-    const { exitCode, stderr } = await cli.kill('SIGINT')
-    expect(exitCode, stderr).toBe(130)
-    expect(await readdir(parent)).toEqual([])
-    if (postmaster !== undefined) expect(processStart(postmaster)).toBeUndefined()
-  },
-)
+/** A worker has refreshed something by its schedule, and something runs or waits no more. */
+function isUnderWay({ runs }: StatusDocument): boolean {
+  const refreshed = runs.filter((run) => run.operation === 'refresh' && run.worker?.startsWith('demo-'))
+  return new Set(refreshed.map((run) => run.worker?.split('#')[0])).size === 2 || refreshed.length > 5
+}
+
+function copyOf(status: StatusDocument, table: string) {
+  return status.replications.find((copy) => copy.destination === `warehouse:${table}`)
+}
+
+it.each([
+  [/Starting PostgreSQL/, 'SIGINT', 130],
+  [/Filling the source/, 'SIGINT', 130],
+  [/Setting up/, 'SIGINT', 130],
+  [/Ctrl-C ends the demo/, 'SIGTERM', 143],
+] as const)('after "%s" %s ends it without a trace', slow, async (moment, signal, code) => {
+  const parent = await makeParent()
+  const cli = startCli(['demo', '--data-dir', parent], { deadlineMs })
+  await cli.waitForOutput(moment, deadlineMs)
+  const { exitCode, stderr } = await cli.kill(signal)
+  expect(exitCode, stderr).toBe(code)
+  expect(await readdir(parent)).toEqual([])
+  expect(await processesOf(parent)).toEqual([])
+})
+
+it('leaves no worker when it is ended while they start', slow, async () => {
+  const parent = await makeParent()
+  const cli = startCli(['demo', '--exit-after-checks', '--data-dir', parent], { deadlineMs })
+  await cli.waitForOutput(/OK set-up/, deadlineMs)
+  const { exitCode, stderr } = await cli.kill('SIGTERM')
+  expect(exitCode, stderr).toBe(143)
+  expect(await readdir(parent)).toEqual([])
+  expect(await processesOf(parent)).toEqual([])
+})
 
 it('leaves nothing when it fails, and makes nothing where its options are wrong', slow, async () => {
   const parent = await makeParent()

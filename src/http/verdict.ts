@@ -56,9 +56,10 @@ function answerOf(replications: readonly StatusReplication[]): string {
   return `Everything is fine: all ${all} copies are current, none further behind than ${upTo(Math.max(...lags))}.`
 }
 
-/** Rounded up to steps of 5 s and minutes, so that the sentence does not change each second. */
+/** Rounded up to steps of 5 s, half minutes and minutes, so that the sentence does not change each second. */
 function upTo(seconds: number): string {
-  return seconds <= 60 ? `${Math.max(5, Math.ceil(seconds / 5) * 5)} s` : `${Math.ceil(seconds / 60)} min`
+  if (seconds <= 60) return `${Math.max(5, Math.ceil(seconds / 5) * 5)} s`
+  return seconds <= 90 ? '90 s' : `${Math.ceil(seconds / 60)} min`
 }
 
 const severity: readonly StatusLevel[] = ['OK', 'RUNNING', 'UNKNOWN', 'WARNING', 'CRITICAL']
