@@ -31,7 +31,12 @@ export class Shop {
     const terminal = new FakeTerminal({ terminal: false, environment: this.environment })
     const code = await terminal.run(...args)
     const { out, err } = terminal
-    return { code, out, err, json: args.includes('--json') ? JSON.parse(out) : undefined }
+    if (!args.includes('--json')) return { code, out, err, json: undefined }
+    const documents = out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    return { code, out, err, json: args.includes('follow') ? documents : documents[0] }
   }
 
   /** The same, which must end well. */
