@@ -19,10 +19,15 @@ armCrashPoint(environment(environmentSettings.crashAt.environment))
 
 const interrupt = new AbortController()
 let endedBy: 'SIGINT' | 'SIGTERM' | undefined
+let endedAt = 0
+/** Milliseconds in which a second signal is the first one again: npm, timeout and others send it to the process and to its group. */
+const sameSignal = 500
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
+    if (endedBy && Date.now() - endedAt < sameSignal) return
     if (endedBy) process.exit(signal === 'SIGINT' ? 130 : 143)
     endedBy = signal
+    endedAt = Date.now()
     process.stderr.write('Stopping cleanly (again to stop at once).\n')
     interrupt.abort()
   })
