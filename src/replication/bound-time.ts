@@ -1,10 +1,11 @@
 import { literal, type Sql, sql } from '../postgres/sql.ts'
-import type { Bound, Mark, Sampling } from './bound.ts'
+import type { Bound, Sampling } from './bound.ts'
 import { describeHolder, describePrepared, type Holder, joinNotes, type Note } from './bound-holder.ts'
 import { newestRipe, type Sample, worthKeeping } from './bound-sample.ts'
 import { ripenAll, waitForNewest } from './bound-wait.ts'
 import type { Control } from './control-column.ts'
 import { type ControlDefault, findUnproven } from './control-default.ts'
+import type { Mark } from './mark.ts'
 import { type Activity, readActivity, readPrepared } from './source-activity.ts'
 import { writeMemory } from './source-clock.ts'
 

@@ -3,16 +3,10 @@ import { timeBound } from './bound-time.ts'
 import { sourceControl } from './control-column.ts'
 import { readDefaults } from './control-default.ts'
 import type { ControlColumn } from './definition.ts'
+import type { Mark } from './mark.ts'
 import type { Level } from './reporter.ts'
 import { findBreak, type Remembered, readClock, readMemory, type SourceClock } from './source-clock.ts'
 import type { SourceRead } from './source-read.ts'
-
-/** How far a copy goes: every row whose control value is below `value` is there; with `inclusive`, equal ones too. */
-export interface Mark {
-  /** As the source prints it in the control column's type, with our fixed settings (ISO, UTC). Never a JavaScript number. */
-  readonly value: string
-  readonly inclusive: boolean
-}
 
 /** What one look at the source allows the next refresh to read. */
 export interface Bound {

@@ -3,8 +3,8 @@ import type { Column } from '../postgres/catalog.ts'
 import { displayName } from '../postgres/identifier.ts'
 import { identifier, literal, type Sql, sql, trusted } from '../postgres/sql.ts'
 import type { TypeCatalog } from '../postgres/type-catalog.ts'
-import type { Mark } from './bound.ts'
 import { type ControlColumn, type Replication, sourceLabel } from './definition.ts'
+import type { Mark } from './mark.ts'
 import type { SourceRead } from './source-read.ts'
 
 /** A type that a control column may have. Its object id is the same on every server. */

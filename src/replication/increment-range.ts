@@ -1,9 +1,9 @@
 import { Failure } from '../base/failure.ts'
 import { relation, type Sql, sql, trusted } from '../postgres/sql.ts'
-import type { Mark } from './bound.ts'
 import { fromClause } from './condition.ts'
 import type { Control } from './control-column.ts'
 import { type Replication, sourceLabel } from './definition.ts'
+import type { Mark } from './mark.ts'
 import type { Repull } from './refresh-context.ts'
 import { openReader, type SourceRead } from './source-read.ts'
 
@@ -106,8 +106,8 @@ export async function repullRange(
     readValue(source, control, repull.end, replication),
   ])
   const { position, bound } = marks
-  const farthest =
-    position && bound ? ((await isBehind(source, control, position, bound)) ? position : bound) : (bound ?? position)
+  // Never below the position: what was copied may be copied again, whatever the boundary holds back by now.
+  const farthest = bound ?? position
   if (!farthest) return undefined
   if (start && end && !(await isBehind(source, control, end, start))) {
     throw invalid(replication, `The range from '${start.value}' to before '${end.value}' is empty.`)

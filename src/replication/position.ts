@@ -4,9 +4,10 @@ import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { requireTrustedSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
-import type { BoundMemory, Mark } from './bound.ts'
+import type { BoundMemory } from './bound.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { inTransaction } from './link.ts'
+import type { Mark } from './mark.ts'
 import { occupiedRelations } from './snapshot-sides.ts'
 
 /** First key of every session lock of ours in a destination ("YM" and two numbers); the second is the position's own. */
