@@ -67,7 +67,6 @@ export async function readLargest(
   session: Session,
   largest: Sql,
 ): Promise<{ value: string | null; open: OpenVirtual[] }> {
-  await session.query(sql`select pg_stat_clear_snapshot()`)
   const row = await session.one<{ value: string | null; open: OpenVirtual[] }>(sql`
     select (${largest}) as value, coalesce((
       select json_agg(json_build_object('id', l.virtualtransaction, 'pid', l.pid, 'user', a.usename,

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { sql } from '../../src/postgres/sql.ts'
 import type { ControlColumn } from '../../src/replication/definition.ts'
 import { createDatabase, startServer, type TestDatabase } from '../support/databases.ts'
 import { Refresher } from '../support/refresher.ts'
@@ -190,6 +191,29 @@ test('a session that is not tracked is refused, and one that was not when it beg
   expect(await copied('untracked')).toBe('a')
   await silent.query('commit')
   await becomes(refresher, 'untracked', 'ab')
+})
+
+test('what the session knew of others’ activity before does not count', async () => {
+  const refresher = await replication('stale', byTime)
+  await insert('stale', 'a')
+  await becomes(refresher, 'stale', 'a')
+  let writer: pg.Client | undefined
+  await refresher.refresh({
+    onSession: (session, side) => {
+      const script = session.script.bind(session)
+      session.script = async (text) => {
+        await script(text)
+        if (side !== 'source' || text !== 'savepoint locked') return
+        await session.query(sql`select count(*) from pg_stat_activity`)
+        writer = await open(`insert into public.stale (v) values ('b')`)
+        await insert('stale', 'c')
+        await session.query(sql`select pg_sleep(2.5)`)
+      }
+    },
+  })
+  expect(await copied('stale')).toBe('a')
+  await writer?.query('commit')
+  await becomes(refresher, 'stale', 'abc')
 })
 
 test('the clock went back: rows below the position are read again by key until the clock has passed it', async () => {
