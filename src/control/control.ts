@@ -8,6 +8,8 @@ import type { SecretKey } from './secret-key.ts'
 
 /** Milliseconds within which a control database answers that is there. */
 const answerWithin = 8000
+/** Milliseconds behind an attempt to connect that failed within which everybody gets that same failure. */
+const triesApart = 500
 
 export interface ControlOptions {
   readonly parts: ConnectionParts
@@ -28,6 +30,7 @@ type Introduction = (session: Session) => Promise<void>
 export class Control {
   #session: Session
   #opening: Promise<Session> | undefined
+  #refusal: { readonly error: unknown; readonly until: number } | undefined
   #closed = false
   readonly #introductions: Introduction[] = []
   readonly #lostListeners: (() => void)[] = []
@@ -88,12 +91,18 @@ export class Control {
     }
   }
 
-  /** The session that stands, or a new one: one attempt at a time, whoever asks. */
+  /** The session that stands, or a new one: one attempt at a time, whoever asks, and soon behind one that failed none. */
   async #opened(): Promise<Session> {
     if (!this.#session.isEnded) return this.#session
-    this.#opening ??= this.#open().finally(() => {
-      this.#opening = undefined
-    })
+    if (this.#refusal && performance.now() < this.#refusal.until) throw this.#refusal.error
+    this.#opening ??= this.#open()
+      .catch((error: unknown) => {
+        this.#refusal = { error, until: performance.now() + triesApart }
+        throw error
+      })
+      .finally(() => {
+        this.#opening = undefined
+      })
     return this.#opening
   }
 
