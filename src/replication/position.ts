@@ -318,17 +318,16 @@ async function endLeftover(
   { replicationId, lockNumber }: Pick<Position, 'replicationId' | 'lockNumber'>,
   { isOver }: Claimant,
 ): Promise<boolean> {
-  const holder = await session.first<{ token: string; pid: number; start: string }>(sql`
-    select p.token, a.pid, a.backend_start::text as start
+  const holder = sql`
     from yardmaster.position p
     join pg_locks l on l.locktype = 'advisory' and l.classid = ${lockClass} and l.objid = ${lockNumber} and l.objsubid = 2
       and l.granted and l.database = (select oid from pg_database where datname = current_database()) and l.pid = p.session_pid
     join pg_stat_activity a on a.pid = p.session_pid and a.backend_start = p.session_start
-    where p.replication_id = ${replicationId} and p.token is not null`)
-  if (!holder || !(await isOver(holder.token).catch(() => false))) return false
-  await session.query(sql`
-    select pg_terminate_backend(a.pid) from pg_stat_activity a
-    where a.pid = ${holder.pid} and a.backend_start = ${holder.start}::timestamptz`)
+    where p.replication_id = ${replicationId}`
+  const found = await session.first<{ token: string }>(sql`select p.token ${holder} and p.token is not null`)
+  if (!found || !(await isOver(found.token).catch(() => false))) return false
+  // Looked up again: by now that process may work for somebody else.
+  await session.query(sql`select pg_terminate_backend(a.pid) ${holder} and p.token = ${found.token}`)
   return true
 }
 

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from 'vitest'
-import { createDatabase, startServer, type TestDatabase } from '../../test/support/databases.ts'
+import { createDatabase, postgres14, startServer, type TestDatabase } from '../../test/support/databases.ts'
 import { Refresher } from '../../test/support/refresher.ts'
 import { startStandby } from '../../test/support/standby.ts'
 import { getRelation } from '../postgres/catalog.ts'
@@ -266,4 +266,16 @@ test('a physical standby: read, never skipped, and its rows are what it has repl
     .poll(async () => (await refresher.refresh({ streams: 2 })).rows, { timeout: 20_000, interval: 100 })
     .toBe(20_000)
   expect(await count('replayed')).toBe(20_000)
+})
+
+test('on PostgreSQL 14 an idle session holds its counts back for ever: nothing is skipped while anybody is connected', async () => {
+  const old = await (await postgres14()).createDatabase('changes old')
+  await old.query(table.replaceAll('%', 'idle_writer'))
+  const refresher = new Refresher({ source: old, destination }, 'snapshot', 'public.idle_writer')
+  await refresher.refresh()
+  const writer = await old.client()
+  await writer.query(`insert into public.idle_writer values (4, 'x')`)
+  await writer.query(`insert into public.idle_writer values (5, 'y')`)
+  expect(await refresher.refresh()).toMatchObject({ reason: null, rows: 5 })
+  expect(await refresher.refresh()).toMatchObject({ reason: null, rows: 5 })
 })

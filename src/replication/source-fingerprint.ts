@@ -12,7 +12,7 @@ const reportedWithin = 60
  * their counts with that delay; a later report changes the next fingerprint). Null where nothing can tell: views, foreign
  * tables, standbys (their counters stand still), counting switched off, conditions (they may look at the clock or at other
  * tables), and while a session is in a transaction for longer than that delay, because it holds its report on earlier
- * ones back until the end.
+ * ones back until the end; on PostgreSQL 14 while anybody else is connected, because there an idle session does so too.
  *
  * Made of: the server's identity and start, the database's last reset of counters, and for the table and each leaf its
  * oid, file node (TRUNCATE and rewrites change it), writes counted, and columns; and of what is asked of the source.
@@ -39,8 +39,10 @@ export async function readFingerprint(
       pg_postmaster_start_time()::text as start,
       (select stats_reset::text from pg_stat_database where datname = current_database()) as reset,
       exists (select from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()
-        and a.backend_type = 'client backend' and a.backend_start < a.xact_start
-        and a.xact_start < clock_timestamp() - make_interval(secs => ${heldBackAfter})) as held_back`)
+        and a.backend_type = 'client backend'
+        -- Up to 14, a session that goes idle holds its last report back until it does something else.
+        and (${session.major} < 15
+          or a.backend_start < a.xact_start and a.xact_start < clock_timestamp() - make_interval(secs => ${heldBackAfter}))) as held_back`)
   if (server.standby || !server.counts || server.held_back) return null
   const counters = await session.query(sql`
     select c.oid, pg_relation_filenode(c.oid) as node, s.n_tup_ins, s.n_tup_upd, s.n_tup_del, s.relid is null as uncounted
