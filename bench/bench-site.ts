@@ -42,8 +42,7 @@ export class BenchSite {
 
   /** `yardmaster` with these arguments, to its end. */
   async command(controlUrl: string, args: string, environment: Readonly<Record<string, string>> = {}): Promise<Cost> {
-    const line = `"${process.execPath}" "${main}" --data-dir "${join(this.folder, 'data')}" --json ${args}`
-    return measure(line, { ...environment, YARDMASTER_CONTROL_URL: controlUrl })
+    return measure(programLine(this.folder, args), { ...environment, YARDMASTER_CONTROL_URL: controlUrl })
   }
 
   /** A `yardmaster worker` that takes work. */
@@ -68,6 +67,11 @@ export class BenchSite {
     for (const cleanup of this.#cleanups) await cleanup().catch((error: unknown) => console.error(error))
     rmSync(this.folder, { recursive: true, force: true })
   }
+}
+
+/** The program as a line for a shell; `folder` holds its keys. */
+export function programLine(folder: string, args: string): string {
+  return `"${process.execPath}" "${main}" --data-dir "${join(folder, 'data')}" --json ${args}`
 }
 
 export class WorkerProcess {
