@@ -111,18 +111,21 @@ function makeReplication(one) {
   return row
 }
 
-/** A number that is not known is a dash, never 0. */
+/** What is not known is a dash, never 0; a source without news is idle. */
+function lagText(one) {
+  if (one.lag_seconds === null) return '—'
+  if (one.late) return `▲ ${span(one.lag_seconds)}`
+  return one.idle ? 'idle' : span(one.lag_seconds)
+}
+
 function fillLag(cell, one) {
-  put(
-    cell.children[0],
-    one.lag_seconds === null ? '—' : one.late ? `▲ ${span(one.lag_seconds)}` : span(one.lag_seconds),
-  )
-  cell.children[0].title = one.lag_seconds === null ? 'not known' : 'behind the source'
-  cell.children[0].className = one.late ? 'late' : ''
-  put(
-    cell.children[1],
-    one.late_after_seconds === null ? 'no target' : `late after ${span(one.late_after_seconds).replace(/ 00 s$/, '')}`,
-  )
+  const [lag, target] = cell.children
+  put(lag, lagText(one))
+  const known = one.idle ? `the source had nothing new ${span(one.lag_seconds)} ago` : 'behind the source'
+  lag.title = one.lag_seconds === null ? 'not known' : known
+  lag.className = one.late ? 'late' : ''
+  const after = one.late_after_seconds
+  put(target, after === null ? 'no target' : `late after ${span(after).replace(/ 00 s$/, '')}`)
 }
 
 function fillNext(cell, one, status) {

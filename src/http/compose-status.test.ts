@@ -268,6 +268,16 @@ describe('a status document', () => {
     expect(compose({ replications: [replication(1, { schedule })] }).replications[0]?.schedule).toBe(words)
   })
 
+  it.each([
+    ['skipped', 4, true],
+    ['nothing_new', 4, true],
+    ['nothing_new', null, false],
+    ['trimmed', 4, false],
+    [null, 4, false],
+  ])('idle is a copy whose source had nothing new: %s, %s s', (reason, lag_seconds, idle) => {
+    expect(compose({ histories: [history({ reason, lag_seconds })] }).replications[0]?.idle).toBe(idle)
+  })
+
   it('says who paused a copy, and why', () => {
     const replications = [replication(1, { status: 'paused' })]
     const note = (more: Partial<JobHistory>) =>

@@ -74,6 +74,7 @@ function statusReplication(
     lag_seconds: lag === null ? null : Math.max(0, lag),
     late_after_seconds: lateAfter,
     late,
+    idle: lag !== null && ['skipped', 'nothing_new'].includes(history?.reason ?? ''),
     position: history?.position == null ? null : printable(history.position),
     schedule,
     next_start: history?.next_start?.toISOString() ?? null,

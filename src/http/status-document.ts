@@ -39,6 +39,8 @@ export interface StatusReplication {
   /** From where on it is late; null for a copy that nothing refreshes by itself and that has no target. */
   readonly late_after_seconds: number | null
   readonly late: boolean
+  /** The source had nothing new at the last look; how old that is, `lag_seconds` says. */
+  readonly idle: boolean
   /** How far an incremental copy goes. */
   readonly position: string | null
   /** In words; null for none. */
