@@ -74,8 +74,9 @@ test('a second SIGTERM ends it at once, and its run is taken over', async () => 
   const ending = worker.kill('SIGTERM')
   await worker.waitForOutput(/again to stop at once/)
   const stopped = await crew.now()
-  process.kill(worker.pid, 'SIGTERM')
-  expect((await ending).exitCode).toBe(143)
+  // Two within half a second count as one: it is sent until it counts.
+  const again = setInterval(() => process.kill(worker.pid, 'SIGTERM'), 200)
+  expect((await ending.finally(() => clearInterval(again))).exitCode).toBe(143)
   crew.release()
   await crew.attemptsBecome([
     { number: 1, host: 'h1', status: 'CRITICAL' },
