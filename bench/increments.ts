@@ -60,9 +60,11 @@ async function main(): Promise<void> {
   const [added, changed]: [Costs, Costs] = [new Map(), new Map()]
   for (let round = 1; round <= rounds; round += 1) {
     await addRows(source, round)
-    for (const subject of subjects) await run(subject, added, round, 'new', destination)
+    // Nobody is always the first, with the cleanest cache.
+    const order = round % 2 === 0 ? subjects.toReversed() : subjects
+    for (const subject of order) await run(subject, added, round, 'new', destination)
     await changeRows(source, round)
-    for (const subject of subjects.filter(({ takesChanges }) => takesChanges))
+    for (const subject of order.filter(({ takesChanges }) => takesChanges))
       await run(subject, changed, round, 'changed', destination)
   }
   await compare(source, destination, subjects)
