@@ -2,6 +2,7 @@ import { crashPoint } from '../base/crash-point.ts'
 import { Failure } from '../base/failure.ts'
 import { displayName } from '../postgres/identifier.ts'
 import { relation, sql } from '../postgres/sql.ts'
+import { fromClause } from './condition.ts'
 import { destinationLabel, sourceLabel } from './definition.ts'
 import { ended, type Increment, planIncrement, reachOf, stateAfter } from './increment.ts'
 import { highestOf, largestOf, readStanding, type Standing } from './increment-destination.ts'
@@ -13,7 +14,7 @@ import { holdPosition, movePosition, type Position, refuseMoved } from './positi
 import type { RefreshContext } from './refresh-context.ts'
 import type { RefreshResult, StepReport } from './reporter.ts'
 import { planKeyedIndexes, requireKeyIndex } from './row-key.ts'
-import { rowsRead } from './source-read.ts'
+import { openReader, rowsRead } from './source-read.ts'
 import { loadedThenBroken, notEmptied, planTable, reloadTable, type TablePlan } from './table-reload.ts'
 
 const madeTable = (position: Position) => position.made.some((object) => object.kind === 'table')
@@ -33,6 +34,8 @@ export function isUnadopted(position: Position): boolean {
 export async function copyWhole(work: Increment, planning: StepReport): Promise<RefreshResult> {
   const { context, destination, source, control, key, bound } = work
   const { replication } = context
+  const unripe = await refuseEmptying(work, planning)
+  if (unripe) return unripe
   const indexes = planKeyedIndexes(source, replication, key, destination.major)
   const plan = await planTable(context, destination, work.position, source, indexes)
   if (plan.table && key) await requireKeyIndex(destination, plan.table, key, replication)
@@ -59,6 +62,20 @@ export async function copyWhole(work: Increment, planning: StepReport): Promise<
     ? `no data was pulled, as was asked for; refreshes bring the rows from ${from} on.`
     : `${outcome.loaded.rows} rows copied. ${unusual}`.trim()
   return ended(work, message, { ...outcome.loaded, ...reachOf(work, bound.mark) })
+}
+
+/** Where nothing may be read yet though there are rows, a copy that has rows keeps them. */
+async function refuseEmptying(work: Increment, planning: StepReport): Promise<RefreshResult | undefined> {
+  const { source, control, bound, position } = work
+  if (bound.mark || !position.state.mark) return undefined
+  const session = await openReader(source)
+  const rows = fromClause(relation(source.relation), source.condition, [control.finite])
+  const { any } = await session.one<{ any: boolean }>(sql`select exists (select 1 ${rows}) as any`)
+  if (!any) return undefined
+  const message =
+    'nothing can be copied safely while transactions are open that may still write; the old rows stay. Try again when they have ended.'
+  planning.done([message, ...work.notes].join(' '), 'WARNING')
+  return ended(work, message, { level: 'WARNING', tookEffect: false })
 }
 
 function describeWhole(work: Increment, plan: TablePlan, unusual: string): string {

@@ -45,6 +45,30 @@ describe('repull', () => {
     expect(await refresher.refresh()).toMatchObject({ reason: 'nothing_new' })
   })
 
+  test('all, while a transaction is open that may still write: the old rows stay; a source without rows empties the copy', async () => {
+    const auto = { control: { ...bySerial, boundary: 'auto' } }
+    const refresher = await inserter('held_up', 'id int generated always as identity primary key, v text', auto)
+    const add = () => source.query(`insert into public.held_up (v) values ('x'), ('y')`)
+    await add()
+    expect(await refresher.refresh()).toMatchObject({ rows: 2 })
+    const writer = await source.client()
+    await writer.query('begin')
+    await writer.query(`insert into public.held_up (v) values ('late')`)
+    await add()
+    const whole = { repull: { start: null, end: null } }
+    expect(await refresher.refresh(whole)).toMatchObject({
+      level: 'WARNING',
+      tookEffect: false,
+      message: expect.stringContaining('the old rows stay'),
+    })
+    expect(await rows('held_up')).toHaveLength(2)
+    await writer.query('commit')
+    expect(await refresher.refresh(whole)).toMatchObject({ level: 'OK', rows: 5 })
+    await source.query('delete from public.held_up')
+    expect(await refresher.refresh(whole)).toMatchObject({ level: 'OK', rows: 0 })
+    expect(await rows('held_up')).toEqual([])
+  })
+
   test('B6: only a start: up to the bound, and the position goes with it', async () => {
     const refresher = await changed('from_start')
     expect(await refresher.refresh({ repull: { start: '4', end: null } })).toMatchObject({ level: 'OK', rows: 5 })
