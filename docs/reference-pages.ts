@@ -58,7 +58,8 @@ function commandsPage(): string {
 ${program.description()}
 
 Exit codes: 0 done; 1 failed or, for \`replication validate\` and \`doctor\`, not as it should be; 2 wrong usage, or a confirmation that
-nobody could give; 130 and 143 after SIGINT and SIGTERM. Results go to stdout, everything else to stderr.
+nobody could give; 130 and 143 after SIGINT and SIGTERM. \`check\` ends with 0, 1 or 2 for OK, WARNING or CRITICAL, and with 3 where it
+cannot find out. Results go to stdout, everything else to stderr.
 
 ## Options of every command
 

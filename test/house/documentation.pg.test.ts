@@ -37,7 +37,7 @@ function comparable(text: string): string {
     .trimEnd()
 }
 
-describe.each(['README.md', 'docs/guide/copy-tables.md'])('the examples of %s', (page) => {
+describe.each(['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md'])('the examples of %s', (page) => {
   let shop: TestDatabase
   let warehouse: TestDatabase
   let environment: Record<string, string>
@@ -52,6 +52,10 @@ describe.each(['README.md', 'docs/guide/copy-tables.md'])('the examples of %s', 
     )
     await shop.query('create table public.customers (id serial primary key, name text)')
     await shop.query("insert into public.customers (name) select 'customer ' || g from generate_series(1, 50) g")
+    await shop.query(
+      'create table public.stock (id int primary key, amount int, changed_at timestamptz not null default now())',
+    )
+    await shop.query('insert into public.stock select g, g from generate_series(1, 20) g')
     // A session reports its writes up to 10 s late; until then the second refresh would copy again, and rightly so.
     await shop.query('select pg_stat_force_next_flush()')
     await warehouse.query('create schema dev')
@@ -90,6 +94,7 @@ describe('the pages', () => {
     'CHANGELOG.md',
     'docs/status.md',
     'docs/guide/copy-tables.md',
+    'docs/guide/keep-current.md',
     'docs/decisions/README.md',
   ]
 
