@@ -37,7 +37,9 @@ function comparable(text: string): string {
     .trimEnd()
 }
 
-describe.each(['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md'])('the examples of %s', (page) => {
+const guides = ['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md']
+
+describe.each(guides)('the examples of %s', (page) => {
   let shop: TestDatabase
   let warehouse: TestDatabase
   let environment: Record<string, string>
