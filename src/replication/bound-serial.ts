@@ -70,7 +70,8 @@ async function autoBound(sampling: Sampling, column: Control, defaults: readonly
       : [{ value, clock: clock.instant, open: open.map((one) => one.id), prepared: prepared.map((one) => one.id) }]
   const isOld = prepared.some((one) => clock.instant - one.since > second)
   const samples = [...old, ...fresh]
-  const seen = isOld ? samples : await waitForNewest(session, samples, signal)
+  const isLasting = isOld || fresh.length === 0
+  const seen = isLasting ? samples : await waitForNewest(session, samples, signal)
   const found = isNew ? newestRipe(seen) : undefined
   const ripe: Mark | undefined = found && { value: found.value, inclusive: true }
   const mark = ripe && (await liesBehind(sampling, column, ripe)) ? ripe : null
