@@ -124,7 +124,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   WHERE a.worker_id = $1 AND a.status = 'RUNNING' AND r.queued
 $$;
 
--- Slots that are due become runs that wait. Each is taken by one caller, and made once.
+-- Slots that are due become runs that wait, the oldest first, no more at once than keeps a claim short. Each is taken by one
+-- caller, and made once.
 CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[], job_ids integer[] DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -136,14 +137,14 @@ BEGIN
     SELECT j.id FROM yardmaster.job j
     WHERE j.status = 'active' AND j.next_start <= until AND j.kind = ANY (kinds)
       AND (job_ids IS NULL OR j.id = ANY (job_ids))
-    ORDER BY j.next_start, j.id LIMIT 1000
+    ORDER BY j.next_start, j.id LIMIT 200
     FOR NO KEY UPDATE SKIP LOCKED
   ), moved AS (
     UPDATE yardmaster.job j SET next_start = NULL, last_slot = j.next_start WHERE j.id = ANY (ARRAY(SELECT d.id FROM due d))
     RETURNING j.id, j.last_slot AS slot
   )
   INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
-  SELECT m.id, m.slot, v.destination_database_id, 'refresh', yardmaster.replication_label(to_jsonb(v)), v.site, 'WAITING', true, false
+  SELECT m.id, m.slot, v.destination_database_id, 'refresh', v.destination_database || ':' || v.destination_table, v.site, 'WAITING', true, false
   FROM moved m JOIN yardmaster.replications v ON v.job_id = m.id
   -- One is open already: it is what this slot would have been.
   WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND r.queued)
