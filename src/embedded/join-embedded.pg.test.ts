@@ -190,3 +190,14 @@ test('an abort ends the waiting for another process', async () => {
   await expect(joinEmbedded(options(directory), AbortSignal.timeout(100))).rejects.toThrow('timeout')
   await rm(place)
 })
+
+test('leaving a server whose folder was removed does not make the folder again', async () => {
+  const path = await newDirectory('removed')
+  const process = participant(path)
+  await joinedUrl(process)
+  await removeServer(path)
+  process.end()
+  const { stdout, exitCode } = await process.ended
+  expect([exitCode, stdout]).toEqual([0, expect.stringContaining('left')])
+  await expect(stat(path)).rejects.toThrow('ENOENT')
+})

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { type EmbeddedOptions, EmbeddedServer } from './embedded-server.ts'
@@ -39,15 +40,20 @@ export async function joinEmbedded(
     }
   }, signal)
   let left: Promise<void> | undefined
+  const leave = async () => {
+    // Somebody removed the server and its folder, which must not come back by our leaving it.
+    if (!existsSync(place.file)) return
+    await server.exclusively(async () => {
+      await leavePlace(place)
+      if ((await livingPlaces(places)).length === 0) await server.stopHeld('fast')
+    })
+  }
   return {
     url: (database) => server.url(database),
     port: server.port,
     majorVersion: server.majorVersion,
     leave: () => {
-      left ??= server.exclusively(async () => {
-        await leavePlace(place)
-        if ((await livingPlaces(places)).length === 0) await server.stopHeld('fast')
-      })
+      left ??= leave()
       return left
     },
   }
