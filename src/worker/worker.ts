@@ -1,3 +1,4 @@
+import { crashPoint } from '../base/crash-point.ts'
 import type { Service } from '../base/service.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { type Claim, claimRuns, heldClaims, millisecondsUntilDue } from '../jobs/claim.ts'
@@ -60,6 +61,7 @@ export class Worker implements Service {
   async start(): Promise<void> {
     const { control, recorder } = this.#place
     await recorder.start()
+    crashPoint('worker-after-register')
     await this.#sessions.start()
     await control.introduce(async (session) => {
       session.client.on('notification', () => this.wake())
@@ -128,7 +130,7 @@ export class Worker implements Service {
   }
 
   async #untilDue(mayTake: boolean): Promise<number> {
-    await decideNextStarts(this.#place.control)
+    if ((await decideNextStarts(this.#place.control)) > 0) crashPoint('worker-after-next-starts')
     // Whoever ends next looks again.
     if (!mayTake) return backstop
     return Math.min(backstop, Math.max(1, await millisecondsUntilDue(this.#place.control)))
@@ -159,7 +161,9 @@ export class Worker implements Service {
 
   async #sweep(): Promise<void> {
     try {
-      if ((await releaseLostWorkers(this.#place.control)) > 0) this.wake()
+      if ((await releaseLostWorkers(this.#place.control)) === 0) return
+      crashPoint('worker-after-release')
+      this.wake()
     } catch {
       // The next look says so.
     }
@@ -178,6 +182,7 @@ export class Worker implements Service {
       await within(breakOffPatience, ended)
     }
     await this.#sessions.stop()
+    crashPoint('worker-before-end')
     await this.#place.recorder.stop()
   }
 }

@@ -49,6 +49,12 @@ export class Crew {
 
   /** Starts a worker and returns when it takes work. */
   async worker(host: string, setup: WorkerSetup = {}): Promise<RunningCli> {
+    const worker = this.start(host, setup)
+    await worker.waitForOutput(/takes work/)
+    return worker
+  }
+
+  start(host: string, setup: WorkerSetup = {}): RunningCli {
     const { slots = 4, grace, control, crashAt } = setup
     const args = ['worker', '--host', host, '--slots', String(slots), ...(grace ? ['--grace', grace] : [])]
     const worker = startCli(args, {
@@ -61,7 +67,6 @@ export class Crew {
     })
     // One that stands still does not end by itself.
     onTestFinished(() => void worker.kill('SIGKILL'))
-    await worker.waitForOutput(/takes work/)
     return worker
   }
 
