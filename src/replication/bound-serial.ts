@@ -6,7 +6,7 @@ import { hasChanged, refuseAuto } from './bound-time.ts'
 import { ripenAll, waitForNewest } from './bound-wait.ts'
 import { fromClause, parseCondition } from './condition.ts'
 import type { Control } from './control-column.ts'
-import { type ControlDefault, findRestart, findSerialDoubt } from './control-default.ts'
+import { type ControlDefault, findOrigin, findRestart, findSerialDoubt } from './control-default.ts'
 import type { Mark } from './mark.ts'
 import { type OpenVirtual, type Prepared, readLargest, readPrepared } from './source-activity.ts'
 import { writeMemory } from './source-clock.ts'
@@ -23,7 +23,7 @@ export async function serialBound(
 ): Promise<Bound> {
   const { control, source, clock } = sampling
   if (control.boundary !== 'auto') return fixedBound(sampling, column, control.boundary, [])
-  const refused = refuseAuto(source.relation.kind, clock.isStandby) ?? findSerialDoubt(defaults)
+  const refused = refuseAuto(source.relation.kind, clock.isStandby) ?? findOrigin(defaults) ?? findSerialDoubt(defaults)
   if (refused === undefined) return autoBound(sampling, column, defaults)
   const text = `boundary auto is not used: ${refused}; the boundary is ${fallback}.`
   return fixedBound(sampling, column, fallback, [{ text, level: 'OK' }])

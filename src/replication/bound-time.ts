@@ -4,7 +4,7 @@ import { describeHolder, describePrepared, type Holder, joinNotes, type Note } f
 import { newestRipe, type Sample, worthKeeping } from './bound-sample.ts'
 import { ripenAll, waitForNewest } from './bound-wait.ts'
 import type { Control } from './control-column.ts'
-import { type ControlDefault, findUnproven } from './control-default.ts'
+import { type ControlDefault, findOrigin, findUnproven } from './control-default.ts'
 import type { Mark } from './mark.ts'
 import { type Activity, readActivity, readPrepared } from './source-activity.ts'
 import { writeMemory } from './source-clock.ts'
@@ -39,7 +39,7 @@ export async function timeBound(
 ): Promise<Bound> {
   if (sampling.control.boundary !== 'auto') return fixedBound(sampling, column, sampling.control.boundary, [])
   const { source, clock } = sampling
-  const refused = refuseAuto(source.relation.kind, clock.isStandby)
+  const refused = refuseAuto(source.relation.kind, clock.isStandby) ?? findOrigin(defaults)
   const verdict = refused === undefined ? judge(clock.instant, await readActivity(source.session)) : { refused }
   if ('refused' in verdict) {
     const text = `boundary auto is not used: ${verdict.refused}; the boundary is ${fallback}.`

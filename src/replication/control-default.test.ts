@@ -47,7 +47,7 @@ const sequence = (changes: Partial<FeedingSequence> = {}): FeedingSequence => ({
 })
 const column = (changes: Partial<ControlDefault> = {}): ControlDefault => ({
   ...{ table: 'public.orders', expression: "nextval('public.orders_id_seq'::regclass)", isIdentity: false },
-  ...{ hasTrigger: false, sequences: [sequence()] },
+  ...{ hasTrigger: false, isSubscribed: false, sequences: [sequence()] },
   ...changes,
 })
 

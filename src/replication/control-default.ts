@@ -23,6 +23,8 @@ export interface ControlDefault {
   readonly isIdentity: boolean
   /** Whether a trigger before INSERT may fill it. */
   readonly hasTrigger: boolean
+  /** Whether logical replication writes to the table: with values of another server, and in the order of its commits. */
+  readonly isSubscribed: boolean
   readonly sequences: readonly FeedingSequence[]
 }
 
@@ -35,6 +37,7 @@ export async function readDefaults(source: SourceRead, column: string): Promise<
       a.attidentity <> '' as "isIdentity",
       exists (select from pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and t.tgenabled <> 'D'
         and t.tgtype & 7 = 7) as "hasTrigger",
+      exists (select from pg_subscription_rel r where r.srrelid = a.attrelid) as "isSubscribed",
       coalesce((select json_agg(json_build_object('schema', sn.nspname, 'name', sc.relname, 'cache', s.seqcache::text,
           'increment', s.seqincrement::text, 'cycle', s.seqcycle,
           'last', case when has_sequence_privilege(sc.oid, 'USAGE, SELECT') then pg_sequence_last_value(sc.oid)::text end))
@@ -81,6 +84,12 @@ function unwrapped(text: string): string {
     if (depth === 0 && index < text.length - 1) return text
   }
   return text.slice(1, -1)
+}
+
+/** Why the values do not come from this server; undefined where nothing says so. */
+export function findOrigin(defaults: readonly ControlDefault[]): string | undefined {
+  const fed = defaults.find((one) => one.isSubscribed)
+  return fed && `a subscription writes to ${fed.table}, with values of another server`
 }
 
 /** Why nothing says that the server's clock fills the column; undefined where its default or a trigger does. */

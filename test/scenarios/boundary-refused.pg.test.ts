@@ -267,6 +267,27 @@ test.each([
   expect((await said(refresher)).level).toBe('OK')
 })
 
+test('a table that a subscription writes to is refused', async () => {
+  const publisher = await createDatabase('publisher')
+  const slot = `boundary_${process.pid}`
+  await publisher.query(`create table public.fed (${columns})`)
+  await publisher.query('create publication p for table public.fed')
+  await publisher.query(`select pg_create_logical_replication_slot('${slot}', 'pgoutput')`)
+  await source.query(`create table public.fed (${columns})`)
+  await source.query(
+    `create subscription s connection '${publisher.url}' publication p
+       with (create_slot = false, slot_name = '${slot}', copy_data = false, enabled = false)`,
+  )
+  for (const control of [byTime, bySerial]) {
+    const to = `public.fed_${control.by}`
+    const { message } = await said(new Refresher({ source, destination }, 'inserter', 'public.fed', { control, to }))
+    expect(message).toContain('auto is not used: a subscription writes to public.fed')
+  }
+  await source.query('alter subscription s set (slot_name = none)')
+  await source.query('drop subscription s')
+  await publisher.query(`select pg_drop_replication_slot('${slot}')`)
+})
+
 test('a standby is refused, by time and by serial', async () => {
   const primary = await startServer()
   const database = await primary.createDatabase('boundary primary')
