@@ -23,11 +23,13 @@ export const doctorGroup: Group = (program) => {
 async function run(context: CommandContext): Promise<number> {
   return withControl(context, async (control) => {
     await releaseLostWorkers(control)
+    const broken = await replicationFindings(context, control)
     const findings = [
       ...(await controlFindings(context, control)),
       ...(await databaseFindings(context, control)),
-      ...(await replicationFindings(context, control)),
-      ...(await jobFindings(control)),
+      ...broken,
+      // What was broken off fails for that reason.
+      ...(await jobFindings(control)).filter((one) => !broken.some(({ object }) => object === one.object)),
     ]
     const order = ['CRITICAL', 'WARNING', 'OK']
     findings.sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level))

@@ -151,6 +151,8 @@ async function show(context: CommandContext, _flags: object, id: string): Promis
     terminal.line(
       `Run ${run.id}, ${run.operation} of ${run.object}: ${terminal.level(run.status)}${run.reason ? ` (${run.reason})` : ''}${took}, by ${run.worker ?? 'nobody'} on ${run.host ?? 'no host'}.`,
     )
+    const waits = (await whyWaiting(control, [run.id])).get(run.id)
+    if (waits) terminal.line(`It waits: ${waits.why}`)
     if (run.message) terminal.line(run.message)
     terminal.table(
       steps,
