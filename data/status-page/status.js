@@ -107,7 +107,8 @@ function makeReplication(one) {
   const row = tableRow(['level', 'copy', 'number', 'number', '', '', 'number'])
   row.cells[1].append(element('span', 'end', `${one.source} `), element('span', 'end', `→ ${one.destination}`))
   row.cells[1].append(element('span', 'note'), element('span', 'note trouble'))
-  for (const index of [2, 3]) row.cells[index].append(element('span'), element('span', 'note'))
+  row.cells[2].append(element('span'), element('span', 'note'))
+  row.cells[3].append(element('span'), element('span', 'note words'))
   return row
 }
 

@@ -36,7 +36,8 @@ export async function cancellable<Here extends Place, Result>(
       looking = false
     }
   }
-  const timer = setInterval(() => void look(), lookEvery)
+  // A run whose outcome cannot be written, as its control database is away, must not keep a process that is to end.
+  const timer = setInterval(() => void look(), lookEvery).unref()
   try {
     const signal = AbortSignal.any([place.signal, cancelled.signal])
     // Looked at when the run has ended.
