@@ -74,7 +74,7 @@ export function programLine(folder: string, args: string): string {
   return `"${process.execPath}" "${main}" --data-dir "${join(folder, 'data')}" --json ${args}`
 }
 
-export class WorkerProcess {
+class WorkerProcess {
   readonly ready: Promise<void>
   readonly #child: ChildProcess
   readonly #ended: Promise<unknown>

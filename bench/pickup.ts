@@ -102,6 +102,6 @@ async function startsOf(control: Session, which: Sql): Promise<{ slot: number; c
     join yardmaster.step s on s.attempt_id = a.id and s.ordinal = 1 where ${which}`)
 }
 
-export function latency(name: string, times: readonly number[]): Latency {
+function latency(name: string, times: readonly number[]): Latency {
   return { name, samples: times.length, p50: quantile(times, 0.5), p99: quantile(times, 0.99) }
 }

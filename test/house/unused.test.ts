@@ -55,6 +55,8 @@ describe('nothing is there for nobody', () => {
     const begins = [
       'src/cli/main.ts',
       'bench/full-copy.ts',
+      'bench/dispatch.ts',
+      'bench/increments.ts',
       'docs/write-reference.ts',
       'data/write-extract.ts',
       'test/support/global-setup.ts',
