@@ -28,7 +28,7 @@ export interface Running {
   readonly prepared: ReadonlySet<string>
 }
 
-export function isRipe(sample: Sample): boolean {
+function isRipe(sample: Sample): boolean {
   return sample.open.length === 0 && sample.prepared.length === 0
 }
 

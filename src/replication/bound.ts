@@ -1,11 +1,6 @@
-import { serialBound } from './bound-serial.ts'
-import { timeBound } from './bound-time.ts'
-import { sourceControl } from './control-column.ts'
-import { readDefaults } from './control-default.ts'
 import type { ControlColumn } from './definition.ts'
 import type { Mark } from './mark.ts'
 import type { Level } from './reporter.ts'
-import { findBreak, type Remembered, readClock, readMemory, type SourceClock } from './source-clock.ts'
 import type { SourceRead } from './source-read.ts'
 
 /** What one look at the source allows the next refresh to read. */
@@ -47,30 +42,3 @@ export type SampleBound = (
   last: LastBound,
   signal: AbortSignal,
 ) => Promise<Bound>
-
-/** What both kinds of bound go by. */
-export interface Sampling {
-  readonly source: SourceRead
-  readonly control: ControlColumn
-  readonly clock: SourceClock
-  readonly last: Mark | null
-  readonly before: Remembered
-  /** Why what was remembered no longer holds; undefined where it does. */
-  readonly broken: string | undefined
-  readonly signal: AbortSignal
-}
-
-/** Time: the source's clock less the boundary, or with `auto` the start of the oldest transaction. Serial: see there. */
-export const sampleBound: SampleBound = async (source, control, last, signal) => {
-  const definition = { sourceDatabase: source.session.object, source: source.relation, columns: null, control }
-  const column = sourceControl(source, definition)
-  const clock = await readClock(source.session, control)
-  const before = readMemory(last.memory, control)
-  const broken = last.mark ? findBreak(before, clock) : undefined
-  const sampling: Sampling = {
-    ...{ source, control, clock, last: last.mark, broken, signal },
-    before: broken === undefined ? before : { ...before, samples: [] },
-  }
-  const defaults = control.boundary === 'auto' ? await readDefaults(source, column.name) : []
-  return control.by === 'time' ? timeBound(sampling, column, defaults) : serialBound(sampling, column, defaults)
-}

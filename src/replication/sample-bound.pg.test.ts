@@ -2,9 +2,10 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../../test/support/databases.ts'
 import { connect } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
-import { type Bound, type LastBound, sampleBound } from './bound.ts'
+import type { Bound, LastBound } from './bound.ts'
 import type { ControlColumn } from './definition.ts'
 import { Link } from './link.ts'
+import { sampleBound } from './sample-bound.ts'
 import { openSource } from './source-read.ts'
 
 const first: LastBound = { mark: null, memory: {} }
