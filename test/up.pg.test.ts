@@ -1,11 +1,13 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
 import { beforeAll, expect, it } from 'vitest'
 import type { StatusDocument } from '../src/http/status-document.ts'
 import { createDatabase, type TestDatabase } from './support/databases.ts'
 import { request } from './support/http-request.ts'
 import { runCli, startCli } from './support/process.ts'
+import { startProxy } from './support/proxy.ts'
 
 let control: TestDatabase
 let source: TestDatabase
@@ -107,3 +109,20 @@ it('a worker without --until-eof does not mind that its input is at its end', as
   await cli.waitForOutput(/run \d+ OK/)
   expect((await cli.kill('SIGTERM')).exitCode).toBe(143)
 })
+
+it('a worker that is stopped in the middle of a run ends, also where the control database is away', async () => {
+  const proxy = await startProxy(control.url)
+  const args = ['worker', '--host', 'h10', '--grace', '100 ms']
+  const cli = startCli(args, { env: { ...env, YARDMASTER_CONTROL_URL: proxy.url }, deadlineMs: 120_000 })
+  await cli.waitForOutput(/run \d+ OK/)
+  const holder = new pg.Client(source.url)
+  await holder.connect()
+  await holder.query('begin; lock table public.orders in access exclusive mode')
+  const held = `select from pg_locks where relation = 'public.orders'::regclass and not granted`
+  await expect.poll(() => source.query(held), { timeout: 30_000 }).toHaveLength(1)
+  await proxy.stop()
+  const { exitCode, stderr } = await cli.kill('SIGTERM')
+  await holder.end()
+  expect(exitCode, stderr).toBe(143)
+  expect(stderr).toContain('1 runs are broken off and given back.')
+}, 150_000)
