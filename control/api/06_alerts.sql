@@ -46,7 +46,7 @@ $$;
 
 -- What an alert is made of, by job.
 CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
-  SELECT v.job_id, yardmaster.replication_label(to_jsonb(v)) AS job_name, v.status, v.late_after, j.failures,
+  SELECT v.job_id, v.destination_database || ':' || v.destination_table AS job_name, v.status, v.late_after, j.failures,
     v.schedule_interval IS NOT NULL OR v.cron IS NOT NULL AS has_schedule,
     clock_timestamp() - coalesce(v.as_of, j.created_at) AS age,
     coalesce(j.next_start, open.slot) AS due_at,
@@ -60,10 +60,11 @@ CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
       count(*) FILTER (WHERE r.status = 'WAITING') AS waiting
     FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status IN ('WAITING', 'RUNNING')) open
   -- The newest runs, as far as each found the lock taken.
-  LEFT JOIN LATERAL (SELECT count(*) AS runs FROM (
+  CROSS JOIN LATERAL (SELECT count(*) AS runs FROM (
       SELECT bool_and(n.reason IS NOT DISTINCT FROM 'locked') OVER (ORDER BY n.id DESC) AS still FROM (
-        SELECT r.id, r.reason FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
-        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked ON ended.reason = 'locked';
+        SELECT r.id, r.reason FROM yardmaster.run r
+        WHERE ended.reason = 'locked' AND r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
+        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked;
 
 -- Whether somebody carries out what is due: a worker that is alive, or one that ended in good order a moment ago (a worker that
 -- is being replaced, a pass of run-due).
