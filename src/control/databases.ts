@@ -126,20 +126,27 @@ export async function removeDatabase(control: Control, name: string): Promise<vo
   }
 }
 
-/** Host, user, password and the rest, with references followed and the stored password opened. */
+interface AddressRow {
+  url: string
+  secret_id: string | null
+  key_id: string
+  ciphertext: Buffer
+}
+
+/**
+ * Host, user, password and the rest, with references followed and the stored password opened. A control database that is away
+ * is waited for, `patience` milliseconds at most.
+ */
 export async function connectionParts(
   control: Control,
   name: string,
   environment: Environment,
+  patience = 0,
 ): Promise<ConnectionParts> {
-  const row = await control.session.first<{
-    url: string
-    secret_id: string | null
-    key_id: string
-    ciphertext: Buffer
-  }>(sql`
+  const select = sql`
     select d.url, d.secret_id, s.key_id, s.ciphertext
-    from yardmaster.managed_database d left join yardmaster.secret s on s.id = d.secret_id where d.name = ${name}`)
+    from yardmaster.managed_database d left join yardmaster.secret s on s.id = d.secret_id where d.name = ${name}`
+  const row = await control.perform((session) => session.first<AddressRow>(select), patience)
   if (!row) {
     await getDatabase(control, name)
     throw new Failure('database_unknown', { message: `There is no database '${printable(name)}'.`, object: name })

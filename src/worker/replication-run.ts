@@ -71,7 +71,8 @@ export function connectorOf(
   const known = new Map<string, ConnectionParts>()
   return async (side, purpose) => {
     const object = side === 'source' ? replication.sourceDatabase : replication.destinationDatabase
-    const parts = known.get(object) ?? (await connectionParts(place.control, object, place.environment))
+    const parts =
+      known.get(object) ?? (await connectionParts(place.control, object, place.environment, controlPatience))
     known.set(object, parts)
     const options = { side, purpose, object }
     return place.sessions ? place.sessions.open(parts, options) : connect(parts, options)

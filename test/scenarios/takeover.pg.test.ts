@@ -140,6 +140,17 @@ test('the answer to a claim is lost: what it gave is found again, and carried ou
   await crew.allIsWell()
 })
 
+test('the control database goes away while a run that was just claimed asks where its databases are: it waits', async () => {
+  const control = await startProxy(crew.stage.controlDatabase.url)
+  const worker = await crew.worker('h1', { control: control.url })
+  control.when('toServer', 'join yardmaster.secret', () => control.set('both', { kind: 'reset' }))
+  await crew.queue()
+  await worker.waitForOutput(/No work can be taken/)
+  control.set('both', { kind: 'pass' })
+  await crew.attemptsBecome([{ number: 1, host: 'h1', status: 'OK' }])
+  await crew.allIsWell()
+})
+
 test('a command that is killed leaves nothing that holds up a worker', async () => {
   const copying = crew.hold()
   const command = crew.stage.start(['replication', 'refresh', 'copies.goods', '--force'])
