@@ -236,8 +236,8 @@ BEGIN
     RETURN true;
   END IF;
   UPDATE yardmaster.job j SET last_finish = ended.finished_at,
-    failures = CASE WHEN ended.status = 'CRITICAL' AND ended.reason IS DISTINCT FROM 'cancelled' THEN j.failures + 1
-      WHEN ended.status = 'CRITICAL' OR ended.reason = 'locked' THEN j.failures ELSE 0 END
+    failures = CASE WHEN ended.reason IN ('cancelled', 'refused', 'locked') THEN j.failures
+      WHEN ended.status = 'CRITICAL' THEN j.failures + 1 ELSE 0 END
   WHERE j.id = ended.job_id;
   UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => finish_run.lag),
     "position" = coalesce(finish_run."position", p."position")

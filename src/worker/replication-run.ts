@@ -124,6 +124,7 @@ export async function addReplicationRun(
 export interface ClaimedRun {
   readonly runId: string
   readonly jobId: number
+  readonly operation: 'setup' | 'refresh'
   /** What it works on, as people know it. */
   readonly object: string
   readonly token: string
@@ -139,7 +140,13 @@ export async function claimedRun(place: Workplace, claimed: ClaimedRun): Promise
     const work = async () => {
       const replication = await getReplicationByJob(here.control, claimed.jobId, controlPatience)
       refuseRemoved(replication)
-      return refreshAndActivate(here, replication, log, claimed.options)
+      try {
+        return await refreshAndActivate(here, replication, log, claimed.options)
+      } catch (error) {
+        const goesOn = here.givesBack === true && here.signal.aborted
+        if (claimed.operation !== 'setup' || replication.status !== 'setting_up' || goesOn) throw error
+        throw await undoSetup(here, replication, error)
+      }
     }
     return carryOut(here, object, log, work, Number.POSITIVE_INFINITY)
   })

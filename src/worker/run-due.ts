@@ -43,8 +43,8 @@ export async function runDue(
       begun -= 1
       return false
     }
-    const { run_id: runId, object, token } = claim
-    const claimed = { runId, jobId, object, token, options: claim.options as RefreshOptions }
+    const { run_id: runId, operation, object, token } = claim
+    const claimed = { runId, jobId, operation, object, token, options: claim.options as RefreshOptions }
     const result = { ...(await claimedRun(place, claimed)), job_id: jobId, object }
     results.push(result)
     onResult(result)

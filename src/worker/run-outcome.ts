@@ -66,7 +66,8 @@ function concluded(result: RefreshResult): Conclusion {
 }
 
 function failed(failure: Failure): Conclusion {
-  const reason = failure.code === 'cancelled' ? 'cancelled' : 'failed'
+  // What somebody asked for amiss says nothing about the job.
+  const reason = failure.code === 'cancelled' ? 'cancelled' : failure.code === 'range_invalid' ? 'refused' : 'failed'
   return { status: 'CRITICAL', reason, message: failure.message, rows: 0, bytes: 0, reach: undefined, failure }
 }
 

@@ -154,8 +154,8 @@ export class Worker implements Service {
   }
 
   async #carryOut(claim: Claim): Promise<void> {
-    const { run_id: runId, job_id: jobId, object, token } = claim
-    const claimed = { runId, jobId, object, token, options: claim.options as RefreshOptions }
+    const { run_id: runId, job_id: jobId, operation, object, token } = claim
+    const claimed = { runId, jobId, operation, object, token, options: claim.options as RefreshOptions }
     this.#options.onResult?.(await claimedRun(this.#place, claimed))
   }
 

@@ -57,6 +57,21 @@ describe('a run that is left to the workers', () => {
     expect(await shop.ids('stock')).toEqual([1, 2])
   })
 
+  it('leaves nothing of a set-up that fails, as a command does', async () => {
+    await shop.source.query('create table public.fading (id int primary key)')
+    const id = await queue('add', 'table', 'public.fading', '--from', 'crm', '--to', 'dwh')
+    await shop.source.query('drop table public.fading')
+    await shop.run('run-due')
+    expect(await statusOf(id)).toEqual({
+      status: 'CRITICAL',
+      reason: 'failed',
+      message: expect.stringMatching(/^\[table_unknown\].* The set-up was undone; nothing is left of it\.$/),
+    })
+    const left = await shop.control.query(`select 1 from yardmaster.replications where source_name = 'fading'`)
+    expect(left).toEqual([])
+    expect(await shop.destination.query(`select 1 from yardmaster.position where table_name = 'fading'`)).toEqual([])
+  })
+
   it('is not made where the checks fail', async () => {
     const ran = await shop.run(
       ...['replication', 'add', 'table', 'public.nothing', '--from', 'crm', '--to', 'dwh', '--queue', '--json'],
