@@ -1,7 +1,6 @@
 import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { sql } from '../postgres/sql.ts'
-import { isConnectionLoss } from '../postgres/sqlstate.ts'
 
 /** A step's or run's level: 1, 2, 3 in pg_jobmon's counting. */
 export type Level = 'OK' | 'WARNING' | 'CRITICAL'
@@ -115,10 +114,9 @@ export class Outbox {
       } catch (error) {
         const failure = this.#control.session.failure(error)
         this.#lastFailure = failure
-        if (isConnectionLoss(failure) || failure.retryable || this.#control.isClosed) {
-          await new Promise((resolve) => setTimeout(resolve, pause).unref())
-          pause = Math.min(pause * 2, pauses.longest)
-        } else await this.#sendSingly(steps, outcomes)
+        if (isAtFault(failure)) await this.#sendSingly(steps, outcomes)
+        await new Promise((resolve) => setTimeout(resolve, pause).unref())
+        pause = Math.min(pause * 2, pauses.longest)
       }
     }
   }
@@ -142,16 +140,21 @@ export class Outbox {
   async #sendSingly(steps: Map<string, StepRecord>, outcomes: PendingOutcome[]): Promise<void> {
     for (const [key, record] of steps) {
       await this.#send(new Map([[key, record]]), []).catch((error: unknown) => {
-        if (!this.#control.session.failure(error).retryable) this.#steps.delete(key)
+        if (isAtFault(this.#control.session.failure(error))) this.#steps.delete(key)
       })
     }
     for (const outcome of outcomes) {
       await this.#send(new Map(), [outcome]).catch((error: unknown) => {
         const failure = this.#control.session.failure(error)
-        if (failure.retryable) return
+        if (!isAtFault(failure)) return
         this.#outcomes = this.#outcomes.filter((one) => one !== outcome)
         outcome.settle.reject(failure)
       })
     }
   }
+}
+
+/** Whether the record is what the control database refuses; else (read-only, full, overloaded) it takes it later. */
+function isAtFault({ sqlstate }: Failure): boolean {
+  return /^(22|23|54|P0|YM)/.test(sqlstate ?? '')
 }

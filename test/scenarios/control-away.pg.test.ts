@@ -8,14 +8,14 @@ import { changeGoods, contentOf, reopened, wanted } from './stage.ts'
 
 let server: PrivateServer
 let crew: Crew
-/** The control database, whatever became of its server meanwhile. */
-let control: () => TestDatabase
+/** The control database; anew after each start of its server. */
+let control: TestDatabase
 
 /** Two replications of one source, in `copies.goods` and `copies.more`. */
 beforeAll(async () => {
   server = await startServer()
   crew = await Crew.muster('control away', { control: await server.createDatabase('control away') })
-  control = () => reopened(crew.stage.controlDatabase)
+  control = reopened(crew.stage.controlDatabase)
   for (const name of ['goods', 'more']) {
     const replication = wanted('snapshot', { destination: { schema: 'copies', name } })
     const { result } = await addReplicationRun(crew.stage.place(), replication)
@@ -31,14 +31,14 @@ async function bothAreEqual(): Promise<void> {
 
 /** The newest attempts, of two runs that are asked for now. */
 async function askForBoth(): Promise<string[]> {
-  const rows = await control().query<{ id: string }>(
+  const rows = await control.query<{ id: string }>(
     `select yardmaster.queue_run(job_id, 'refresh', '{"force": true}') as id from yardmaster.replications order by job_id`,
   )
   return rows.map((row) => row.id)
 }
 
 async function outcomesBecome(ids: readonly string[], status: string): Promise<void> {
-  const look = () => control().query('select status, attempt from yardmaster.runs where id = any($1::bigint[])', [ids])
+  const look = () => control.query('select status, attempt from yardmaster.runs where id = any($1::bigint[])', [ids])
   await expect.poll(look, { timeout: 30_000, interval: 100 }).toEqual([1, 2].map(() => ({ status, attempt: 1 })))
 }
 
@@ -50,9 +50,10 @@ test('the control server restarts under two workers: nobody takes anything over,
   await outcomesBecome(ids, 'RUNNING')
   await copying
   await server.restart()
+  control = reopened(crew.stage.controlDatabase)
   // Both are back, and have looked for lost ones since.
   const alive = () =>
-    control().query(
+    control.query(
       `select host from yardmaster.worker where slots > 0 and ended_at is null
        and session_start > pg_postmaster_start_time() order by host`,
     )
@@ -85,9 +86,10 @@ test('the control server is away while refreshes end: outcomes are kept and writ
   expect(tries).toBeGreaterThan(2)
   expect(tries).toBeLessThan(seconds * 2.3)
   await server.restart()
+  control = reopened(crew.stage.controlDatabase)
   await outcomesBecome(ids, 'OK')
   await crew.record.isInOrder()
-  const steps = await control().query(`select distinct status from yardmaster.steps where run_id = any($1::bigint[])`, [
+  const steps = await control.query(`select distinct status from yardmaster.steps where run_id = any($1::bigint[])`, [
     ids,
   ])
   expect(steps).toEqual([{ status: 'OK' }])
@@ -95,23 +97,47 @@ test('the control server is away while refreshes end: outcomes are kept and writ
 })
 
 test('a password that is wrong for a while heals by itself, without a storm', async () => {
-  await control().query(`create role ym_worker superuser login password 'first'`)
+  await control.query(`create role ym_worker superuser login password 'first'`)
   const url = new URL(crew.stage.controlDatabase.url)
   url.username = 'ym_worker'
   url.password = 'first'
   const way = await startProxy(url.href)
   const worker = await crew.worker('h4', { control: way.url })
-  const [closed] = await control().query(`alter role ym_worker password 'second'`)
+  const [closed] = await control.query(`alter role ym_worker password 'second'`)
   expect(closed).toBeUndefined()
   const ended = way.accepted
-  await control().query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ym_worker'`)
+  await control.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ym_worker'`)
   await worker.waitForOutput(/No work can be taken: .*password/i)
   await expect.poll(() => way.accepted - ended, { timeout: 30_000, interval: 50 }).toBeGreaterThan(3)
   const [before, since] = [way.accepted, Date.now()]
   await delay(4000)
   expect((way.accepted - before) / ((Date.now() - since) / 1000)).toBeLessThan(2.5)
-  await control().query(`alter role ym_worker password 'first'`)
+  await control.query(`alter role ym_worker password 'first'`)
   const ids = await askForBoth()
+  await outcomesBecome(ids, 'OK')
+  await bothAreEqual()
+  expect((await worker.kill('SIGTERM')).exitCode).toBe(143)
+})
+
+test('the control database takes no writes while refreshes end: outcomes are kept and written when it does again', async () => {
+  await changeGoods(crew.stage.source)
+  const copying = crew.hold()
+  const worker = await crew.worker('h5')
+  const ids = await askForBoth()
+  await outcomesBecome(ids, 'RUNNING')
+  await copying
+  // As a server does that became a standby. The sequence counts also what is rolled back.
+  await control.query(`
+    create sequence public.refusals;
+    create function public.refuse() returns trigger language plpgsql as $$ begin
+      perform nextval('public.refusals');
+      raise exception 'cannot execute UPDATE in a read-only transaction' using errcode = '25006';
+    end $$;
+    create trigger refuse before update on yardmaster.attempt for each row execute function public.refuse()`)
+  crew.release()
+  const refusals = () => control.query(`select last_value >= 6 as enough from public.refusals`)
+  await expect.poll(refusals, { timeout: 30_000, interval: 50 }).toEqual([{ enough: true }])
+  await control.query('drop trigger refuse on yardmaster.attempt')
   await outcomesBecome(ids, 'OK')
   await bothAreEqual()
   expect((await worker.kill('SIGTERM')).exitCode).toBe(143)
