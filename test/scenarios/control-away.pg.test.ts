@@ -42,20 +42,35 @@ async function outcomesBecome(ids: readonly string[], status: string): Promise<v
   await expect.poll(look, { timeout: 30_000, interval: 100 }).toEqual([1, 2].map(() => ({ status, attempt: 1 })))
 }
 
-test('the control server restarts under two workers: nobody takes anything over, both runs end well', async () => {
+/** Ends one server process of the control database; its server then ends all others, and recovers. */
+async function killBackend(): Promise<void> {
+  const [own] = await control.query<{ pid: number }>('select pg_backend_pid() as pid')
+  process.kill(own?.pid ?? 0, 'SIGKILL')
+  const back = () =>
+    reopened(crew.stage.controlDatabase)
+      .query('select 1 as one')
+      .catch(() => [])
+  await expect.poll(back, { timeout: 20_000, interval: 100 }).toEqual([{ one: 1 }])
+}
+
+test.each([
+  { what: 'restarts', fault: () => server.restart() },
+  { what: 'loses a process, and with it all', fault: killBackend },
+])('the control server $what under two workers: nobody takes anything over, both runs end well', async ({ fault }) => {
   await changeGoods(crew.stage.source)
   const copying = crew.hold()
   const workers = [await crew.worker('h1', { slots: 1 }), await crew.worker('h2', { slots: 1 })]
   const ids = await askForBoth()
   await outcomesBecome(ids, 'RUNNING')
   await copying
-  await server.restart()
+  const [before] = await control.query<{ now: Date }>('select clock_timestamp() as now')
+  await fault()
   control = reopened(crew.stage.controlDatabase)
-  // Both are back, and have looked for lost ones since.
+  // Both are back by new sessions, and have looked for lost ones since.
   const alive = () =>
     control.query(
-      `select host from yardmaster.worker where slots > 0 and ended_at is null
-       and session_start > pg_postmaster_start_time() order by host`,
+      `select host from yardmaster.worker where slots > 0 and ended_at is null and session_start > $1 order by host`,
+      [before?.now],
     )
   await expect.poll(alive, { timeout: 30_000, interval: 50 }).toEqual([{ host: 'h1' }, { host: 'h2' }])
   crew.release()
