@@ -1,7 +1,7 @@
 import { Failure } from '../base/failure.ts'
 import type { Session } from './connect.ts'
 import { displayQualified, type QualifiedName } from './identifier.ts'
-import { sql } from './sql.ts'
+import { type Sql, sql } from './sql.ts'
 
 export type RelationKind = 'table' | 'partitioned' | 'view' | 'matview' | 'foreign'
 
@@ -55,41 +55,84 @@ const kinds: Readonly<Record<string, RelationKind>> = {
   f: 'foreign',
 }
 
-/** Looks a relation up by its real names; undefined when there is none (or one that holds no rows: index, sequence, type). */
-export async function findRelation(session: Session, name: QualifiedName): Promise<Relation | undefined> {
-  const row = await session.first<{
-    oid: number
-    kind: string
-    persistence: 'p' | 'u' | 't'
-    comment: string | null
-  }>(sql`
-    select c.oid, c.relkind as kind, c.relpersistence as persistence, obj_description(c.oid, 'pg_class') as comment
+/** What tells a relation from another one of that name. */
+export interface RelationIdentity extends QualifiedName {
+  readonly oid: number
+  readonly kind: RelationKind
+  readonly persistence: 'p' | 'u' | 't'
+}
+
+/** As the catalog has it in one row. */
+export interface RelationRow {
+  readonly oid: number
+  readonly kind: string
+  readonly persistence: 'p' | 'u' | 't'
+  readonly comment: string | null
+  readonly columns: readonly Column[] | null
+  readonly leaves: readonly LeafRow[] | null
+}
+
+type LeafRow = Leaf & { kind: string; bytes: number | string }
+
+const holdsRows = sql`c.relkind in ('r', 'p', 'v', 'm', 'f')`
+
+/** Gives a `RelationRow`, or none where no relation that holds rows has that name. One statement, so one look. */
+export function selectRelation(name: QualifiedName): Sql {
+  return sql`
+    select c.oid, c.relkind as kind, c.relpersistence as persistence,
+      (select d.description from pg_description d
+        where d.objoid = c.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0) as comment,
+      (select jsonb_agg(to_jsonb(o) order by o.number) from (${selectColumns(sql`c.oid`)}) as o) as columns,
+      (select jsonb_agg(to_jsonb(l) order by l.oid) from (${selectLeaves(sql`c.oid`)}) as l) as leaves
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = ${name.schema} and c.relname = ${name.name} and c.relkind in ('r', 'p', 'v', 'm', 'f')`)
+    where n.nspname = ${name.schema} and c.relname = ${name.name} and ${holdsRows}`
+}
+
+export function relationOf({ schema, name }: QualifiedName, row: RelationRow | undefined): Relation | undefined {
   const kind = row && kinds[row.kind]
   if (!row || !kind) return undefined
-  return {
-    schema: name.schema,
-    name: name.name,
-    oid: row.oid,
-    kind,
-    persistence: row.persistence,
-    comment: row.comment,
-    columns: await readColumns(session, row.oid),
-    leaves: kind === 'view' ? [] : await readLeaves(session, row.oid),
-  }
+  return { ...row, schema, name, kind, columns: row.columns ?? [], leaves: (row.leaves ?? []).map(leafOf) }
+}
+
+/** Looks a relation up by its real names; undefined when there is none (or one that holds no rows: index, sequence, type). */
+export async function findRelation(session: Session, name: QualifiedName): Promise<Relation | undefined> {
+  return relationOf(name, await session.first<RelationRow>(selectRelation(name)))
+}
+
+/** Gives the `oid` of that name; no row as in `selectRelation`. */
+export function selectOid(name: QualifiedName): Sql {
+  return sql`
+    select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = ${name.schema} and c.relname = ${name.name} and ${holdsRows}`
+}
+
+/** Which of these there are, in no order. */
+export async function identify(session: Session, names: readonly QualifiedName[]): Promise<RelationIdentity[]> {
+  const rows = await session.query<RelationIdentity & { kind: string }>(sql`
+    select n.nspname as schema, c.relname as name, c.oid, c.relkind as kind, c.relpersistence as persistence
+    from unnest(${names.map((one) => one.schema)}::text[], ${names.map((one) => one.name)}::text[]) as w(schema, name)
+    join pg_namespace n on n.nspname = w.schema join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+    where ${holdsRows}`)
+  return rows.flatMap((row) => {
+    const kind = kinds[row.kind]
+    return kind ? [{ ...row, kind }] : []
+  })
 }
 
 /** As `findRelation`; throws `table_unknown` with the nearest names. */
 export async function getRelation(session: Session, name: QualifiedName): Promise<Relation> {
   const found = await findRelation(session, name)
   if (found) return found
+  throw await unknownRelation(session, name)
+}
+
+export async function unknownRelation(session: Session, name: QualifiedName): Promise<Failure> {
   const near = await session.query<{ schema: string; name: string }>(sql`
     select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f') and lower(c.relname) = lower(${name.name})
     order by lower(n.nspname) <> lower(${name.schema}), 1, 2 limit 3`)
   const hints = near.map(displayQualified).join(', ')
-  throw new Failure('table_unknown', {
+  return new Failure('table_unknown', {
     message: `${session.object} has no table or view ${displayQualified(name)}${hints ? `; it has ${hints}` : ''}.`,
     object: `${session.object}:${displayQualified(name)}`,
     remedy: hints
@@ -98,35 +141,40 @@ export async function getRelation(session: Session, name: QualifiedName): Promis
   })
 }
 
-async function readColumns(session: Session, oid: number): Promise<Column[]> {
-  return session.query<Column>(sql`
-    select a.attname as name, a.attnum::int as number, a.atttypid as "typeOid", a.atttypmod as typmod,
+function selectColumns(oid: Sql): Sql {
+  return sql`
+    select a.attname as name, a.attnum::int as number, a.atttypid::int8 as "typeOid", a.atttypmod as typmod,
       format_type(a.atttypid, a.atttypmod) as type, a.attgenerated <> '' as generated,
       a.attnotnull and not exists (
         select from pg_constraint k where k.conrelid = a.attrelid and k.contype = 'n' and not k.convalidated
           and k.conkey = array[a.attnum]) as "notNull",
-      case when a.attcollation <> t.typcollation and a.attcollation <> 0
-        then jsonb_build_object('schema', cn.nspname, 'name', co.collname) end as collation,
-      col_description(a.attrelid, a.attnum) as comment,
+      case when a.attcollation <> 0 and a.attcollation <> (select t.typcollation from pg_type t where t.oid = a.atttypid) then (
+        select jsonb_build_object('schema', n.nspname, 'name', co.collname)
+        from pg_collation co join pg_namespace n on n.oid = co.collnamespace where co.oid = a.attcollation) end as collation,
+      (select d.description from pg_description d
+        where d.objoid = a.attrelid and d.classoid = 'pg_class'::regclass and d.objsubid = a.attnum) as comment,
       has_column_privilege(a.attrelid, a.attnum, 'SELECT') as readable
-    from pg_attribute a
-    join pg_type t on t.oid = a.atttypid
-    left join pg_collation co on co.oid = a.attcollation
-    left join pg_namespace cn on cn.oid = co.collnamespace
-    where a.attrelid = ${oid} and a.attnum > 0 and not a.attisdropped
-    order by a.attnum`)
+    from pg_attribute a where a.attrelid = ${oid} and a.attnum > 0 and not a.attisdropped`
 }
 
 /** A relation's own rows and those of its partitions and children, of all levels. */
-export async function readLeaves(session: Session, oid: number): Promise<Leaf[]> {
-  const rows = await session.query<Leaf & { kind: string; bytes: string; rows: number }>(sql`
+function selectLeaves(oid: Sql): Sql {
+  return sql`
     with recursive member as (
-      select ${oid}::oid as oid
+      select ${oid} as oid
       union select i.inhrelid from member m join pg_inherits i on i.inhparent = m.oid)
-    select c.oid, n.nspname as schema, c.relname as name, c.relkind as kind,
+    select c.oid::int8 as oid, n.nspname as schema, c.relname as name, c.relkind as kind,
       has_table_privilege(c.oid, 'SELECT') and has_schema_privilege(n.oid, 'USAGE') and not row_security_active(c.oid) as readable,
       case when c.relkind in ('r', 'm') then pg_relation_size(c.oid) else 0 end as bytes, c.reltuples::float8 as rows
     from member m join pg_class c on c.oid = m.oid join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'm', 'f') and c.relpersistence <> 't' order by c.oid`)
-  return rows.map((row) => ({ ...row, kind: kinds[row.kind] ?? 'table', bytes: Number(row.bytes) }))
+    where c.relkind in ('r', 'm', 'f') and c.relpersistence <> 't'`
+}
+
+function leafOf(row: LeafRow): Leaf {
+  return { ...row, oid: Number(row.oid), kind: kinds[row.kind] ?? 'table', bytes: Number(row.bytes) }
+}
+
+export async function readLeaves(session: Session, oid: number): Promise<Leaf[]> {
+  const leaves = await session.query<LeafRow>(sql`${selectLeaves(sql`${oid}::oid`)} order by c.oid`)
+  return leaves.map(leafOf)
 }

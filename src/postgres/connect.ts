@@ -6,6 +6,7 @@ import { type ConnectionParts, displayUrl, isLoopback } from './connection-url.t
 import { FilteredConnection } from './filtered-connection.ts'
 import { quoteIdentifier } from './identifier.ts'
 import { findPassword } from './password-file.ts'
+import { Pipeline } from './pipeline.ts'
 import { applicationName, type Introduction, introduce } from './session-settings.ts'
 import { type Sql, sql } from './sql.ts'
 import { isConnectionLoss, type Side, toFailure } from './sqlstate.ts'
@@ -99,6 +100,14 @@ export class Session {
     const { text, values } = statement
     const query = { text, values: [...values], queryMode: 'extended' } as pg.QueryConfig
     return (await this.#run(() => this.client.query(query))).rowCount ?? 0
+  }
+
+  /**
+   * Runs several in one round trip, and in one transaction where none is open; gives the rows of each. Where one fails,
+   * what follows it is not run.
+   */
+  async queries<Rows extends object[][]>(statements: { readonly [Index in keyof Rows]: Sql }): Promise<Rows> {
+    return (await this.#run(() => Pipeline.run(this.client, statements))) as Rows
   }
 
   /** One after the other: the driver's own queue is going away (pg 9), and it says so on stderr. */

@@ -3,6 +3,27 @@ import type { Session } from './connect.ts'
 import { displayName, quoteIdentifier } from './identifier.ts'
 import { sql } from './sql.ts'
 
+/** The first thing of the schema `yardmaster` that belongs to somebody whom we don't trust; no row where there is none. */
+export const strangeObject = sql`
+  select o.what, r.rolname as owner
+  from (
+    select 'schema yardmaster' as what, n.nspowner as owner from pg_namespace n where n.nspname = 'yardmaster'
+    union all
+    select 'yardmaster.' || c.relname, c.relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'yardmaster' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+    union all
+    select 'function yardmaster.' || p.proname, p.proowner from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'yardmaster') as o
+  join pg_roles r on r.oid = o.owner
+  where not r.rolsuper and not pg_has_role(r.oid, 'USAGE')
+    and o.owner <> (select datdba from pg_database where datname = current_database())
+  limit 1`
+
+export interface StrangeObject {
+  readonly what: string
+  readonly owner: string
+}
+
 /**
  * Whoever may create schemas in a database could have made `yardmaster` there before us, with triggers and functions that
  * would run as us. So what is in it counts only when it belongs to our role, to the database's owner or to a superuser
@@ -10,21 +31,12 @@ import { sql } from './sql.ts'
  * Throws `permission_denied`.
  */
 export async function requireTrustedSchema(session: Session): Promise<void> {
-  const strange = await session.first<{ what: string; owner: string }>(sql`
-    with owned as (
-      select 'schema yardmaster' as what, n.nspowner as owner from pg_namespace n where n.nspname = 'yardmaster'
-      union all
-      select 'yardmaster.' || c.relname, c.relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
-      where n.nspname = 'yardmaster' and c.relkind in ('r', 'p', 'v', 'm', 'f')
-      union all
-      select 'function yardmaster.' || p.proname, p.proowner from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-      where n.nspname = 'yardmaster')
-    select o.what, r.rolname as owner from owned o join pg_roles r on r.oid = o.owner
-    where not r.rolsuper and not pg_has_role(r.oid, 'USAGE')
-      and o.owner <> (select datdba from pg_database where datname = current_database())
-    limit 1`)
-  if (!strange) return
-  throw new Failure('permission_denied', {
+  const strange = await session.first<StrangeObject>(strangeObject)
+  if (strange) throw strangeSchema(session, strange)
+}
+
+export function strangeSchema(session: Session, strange: StrangeObject): Failure {
+  return new Failure('permission_denied', {
     message: `The ${strange.what} in ${session.object} belongs to the role ${displayName(strange.owner)}, which could run its own code as ours.`,
     object: session.object,
     remedy: `If that is right, as an administrator: GRANT ${quoteIdentifier(strange.owner)} TO ${quoteIdentifier(session.parts.user)}; else rename or drop that schema.`,

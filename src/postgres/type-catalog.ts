@@ -110,12 +110,23 @@ function partsOf(row: TypeRow): number[] {
   return [row.element, row.base, row.subtype, row.range, ...attributes].filter((oid) => oid !== 0)
 }
 
-/** Reads the given types and everything that they are made of. */
+/** Below it, types have the same ids and the same shape on every server of a version. */
+const firstUnfixedOid = 10000
+
+/** What connections have read of such types. By connection: no server's word counts for another one. */
+const fixedTypes = new WeakMap<object, Map<number, TypeRow>>()
+
+/** Reads the given types and everything that they are made of; what a version brings, once for each connection. */
 export async function readTypes(session: Session, oids: Iterable<number>): Promise<TypeCatalog> {
+  const fixed = fixedTypes.get(session.connection) ?? new Map<number, TypeRow>()
+  fixedTypes.set(session.connection, fixed)
   const rows = new Map<number, TypeRow>()
   let wanted = [...new Set(oids)]
   while (wanted.length > 0) {
-    for (const row of await readRows(session, wanted)) rows.set(row.oid, row)
+    const unknown = wanted.filter((oid) => !fixed.has(oid))
+    const read = unknown.length > 0 ? await readRows(session, unknown) : []
+    for (const row of read) if (row.oid < firstUnfixedOid) fixed.set(row.oid, row)
+    for (const row of [...read, ...wanted.flatMap((oid) => fixed.get(oid) ?? [])]) rows.set(row.oid, row)
     wanted = [...new Set([...rows.values()].flatMap(partsOf))].filter((oid) => !rows.has(oid))
   }
   return new TypeCatalog(rows.values())

@@ -7,6 +7,7 @@ export interface Wire {
   cancel(processId: number, secretKey: number): void
   parse(config: { text: string }): void
   bind(config: object): void
+  describe(config: { type: 'P' | 'S'; name: string }): void
   execute(config: object): void
   sync(): void
   endCopyFrom(): void

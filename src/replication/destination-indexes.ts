@@ -12,7 +12,7 @@ import { type Index, identityOf, indexStatement, plainColumns } from '../postgre
 import { sql } from '../postgres/sql.ts'
 import { staysInParentheses } from './condition.ts'
 import { destinationLabel, type Replication, sourceLabel } from './definition.ts'
-import type { SourceRead } from './source-read.ts'
+import type { IndexedSource } from './source-read.ts'
 
 /** An index to build at the destination: its name there, and the statement. */
 export interface PlannedIndex {
@@ -28,7 +28,7 @@ export interface PlannedIndex {
  * `index_refused` for an index whose printed text would not stay in its place.
  */
 export function planIndexes(
-  source: Pick<SourceRead, 'columns' | 'indexes' | 'relation'>,
+  source: Pick<IndexedSource, 'columns' | 'indexes' | 'relation'>,
   table: QualifiedName,
   how: { filtered: boolean; major: number },
 ): PlannedIndex[] {

@@ -14,7 +14,7 @@ import { holdPosition, movePosition, type Position, refuseMoved } from './positi
 import type { RefreshContext } from './refresh-context.ts'
 import type { RefreshResult, StepReport } from './reporter.ts'
 import { planKeyedIndexes, requireKeyIndex } from './row-key.ts'
-import { openReader, rowsRead } from './source-read.ts'
+import { openReader, readIndexed, rowsRead } from './source-read.ts'
 import { loadedThenBroken, notEmptied, planTable, reloadTable, type TablePlan } from './table-reload.ts'
 
 const madeTable = (position: Position) => position.made.some((object) => object.kind === 'table')
@@ -36,7 +36,7 @@ export async function copyWhole(work: Increment, planning: StepReport): Promise<
   const { replication } = context
   const unripe = await refuseEmptying(work, planning)
   if (unripe) return unripe
-  const indexes = planKeyedIndexes(source, replication, key, destination.major)
+  const indexes = planKeyedIndexes(await readIndexed(source), replication, key, destination.major)
   const plan = await planTable(context, destination, work.position, source, indexes)
   if (plan.table && key) await requireKeyIndex(destination, plan.table, key, replication)
   const skipData = !replication.loadData && replication.status === 'setting_up'

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
-import { requireTrustedSchema } from '../postgres/own-schema.ts'
+import { requireTrustedSchema, type StrangeObject, strangeObject, strangeSchema } from '../postgres/own-schema.ts'
 import { sql } from '../postgres/sql.ts'
 import type { BoundMemory } from './bound.ts'
 import { destinationLabel, type Replication } from './definition.ts'
@@ -93,26 +93,35 @@ export async function ensurePositionTable(session: Session): Promise<void> {
   }
 }
 
+let migrations: readonly string[] | undefined
+
 /** What a destination gets, in order; the table's comment says up to which it has come. */
-function destinationMigrations(): string[] {
+function destinationMigrations(): readonly string[] {
   const folder = new URL('../../control/destination/', import.meta.url)
-  return readdirSync(folder)
+  migrations ??= readdirSync(folder)
     .sort()
     .map((file) => readFileSync(new URL(file, folder), 'utf8'))
+  return migrations
 }
+
+const versionOf = sql`(
+  select substring(d.description from '[0-9]+$') from pg_description d join pg_class c on c.oid = d.objoid
+  join pg_namespace n on n.oid = c.relnamespace
+  where d.classoid = 'pg_class'::regclass and d.objsubid = 0 and n.nspname = 'yardmaster' and c.relname = 'position')`
+
+/** Sessions that have found the table of positions up to date. It never goes back while one of ours uses it. */
+const upToDate = new WeakSet<Session>()
 
 /** Brings a table of positions up to date that an older program made. Only its owner can. */
 async function updatePositionTable(session: Session): Promise<void> {
-  const versionOf = async () => {
-    const row = await session.one<{ version: string | null }>(sql`
-      select substring(obj_description(to_regclass('yardmaster.position'), 'pg_class') from '[0-9]+$') as version`)
-    return Number(row.version ?? 0)
-  }
+  if (upToDate.has(session)) return
+  const version = async () =>
+    Number((await session.one<{ version: string | null }>(sql`select ${versionOf} as version`)).version ?? 0)
   const known = destinationMigrations()
-  if ((await versionOf()) >= known.length) return
+  if ((await version()) >= known.length) return
   await inTransaction(session, `begin; set local lock_timeout = '10s'`, async () => {
     await lockPositionTable(session)
-    for (const text of known.slice(await versionOf())) await session.script(text)
+    for (const text of known.slice(await version())) await session.script(text)
   })
 }
 
@@ -158,17 +167,26 @@ export async function adoptPosition(
     where replication_id = ${position.replicationId}`)
 }
 
+/** Whether there is a table of positions. Throws where it is closed to us, or not to be trusted. */
 async function hasPositions(session: Session): Promise<boolean> {
-  const row = await session.one<{ there: boolean; may: boolean }>(sql`
+  const row = await session.one<{
+    there: boolean
+    may: boolean
+    strange: StrangeObject | null
+    version: string | null
+  }>(sql`
     select c.oid is not null as there,
       coalesce(has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
-        and has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'), true) as may
+        and has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'), true) as may,
+      (select jsonb_build_object('what', s.what, 'owner', s.owner) from (${strangeObject}) as s) as strange,
+      ${versionOf} as version
     from (select 1) as one
     left join pg_namespace n on n.nspname = 'yardmaster'
     left join pg_class c on c.relnamespace = n.oid and c.relname = 'position'`)
   if (!row.there) return false
   if (!row.may) throw positionsClosed(session)
-  await requireTrustedSchema(session)
+  if (row.strange) throw strangeSchema(session, row.strange)
+  if (Number(row.version ?? 0) >= destinationMigrations().length) upToDate.add(session)
   return true
 }
 
@@ -289,21 +307,21 @@ async function tryClaim(
   for (let round = 0; ; round += 1) {
     const ending = setTimeout(() => void endBlockers(session, openHelper).catch(() => undefined), 500)
     try {
-      await session.script(`begin; set local lock_timeout = '5s'`)
-      const row = await session.one<{ got: boolean; claimed: Position | null }>(sql`
+      const [, [row]] = await session.queries<[object[], { got: boolean; claimed: Position | null }[]]>([
+        sql`select set_config('lock_timeout', '5s', true)`,
+        sql`
         with lock as materialized (select pg_try_advisory_lock(${lockClass}, ${lockNumber}) as got),
         claimed as (
           update yardmaster.position set token = ${token}, session_pid = pg_backend_pid(), updated_at = clock_timestamp(),
             session_start = (select a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid())
           where replication_id = ${replicationId} and (select got from lock) returning ${columns})
-        select lock.got, to_jsonb(claimed) as claimed from lock left join claimed on true`)
-      await session.script('commit')
-      if (!row.got) return undefined
+        select lock.got, to_jsonb(claimed) as claimed from lock left join claimed on true`,
+      ])
+      if (!row?.got) return undefined
       if (row.claimed) return row.claimed
       const message = `The replication was removed from ${session.object} while this waited for its lock.`
       throw new Failure('replication_unknown', { message, object: session.object })
     } catch (error) {
-      await session.script('rollback').catch(() => undefined)
       const failure = session.failure(error)
       if (failure.code !== 'lock_timeout' || round >= 5) throw failure
     } finally {

@@ -13,7 +13,7 @@ import { identityOf, readIndexes } from '../postgres/index-catalog.ts'
 import { refuseIncomplete } from './control-column.ts'
 import { destinationLabel, type Replication, sourceLabel } from './definition.ts'
 import { type PlannedIndex, planIndexes } from './destination-indexes.ts'
-import type { SourceRead } from './source-read.ts'
+import { type IndexedSource, readIndexed, type SourceRead } from './source-read.ts'
 
 /** The columns that tell an updater's rows apart. */
 export interface RowKey {
@@ -22,7 +22,7 @@ export interface RowKey {
   readonly isGiven: boolean
 }
 
-type Source = Pick<SourceRead, 'relation' | 'columns' | 'indexes'>
+type Source = Pick<IndexedSource, 'relation' | 'columns' | 'indexes'>
 type Definition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'type' | 'key'>
 
 /**
@@ -41,6 +41,11 @@ export function rowKey(source: Source, definition: Definition): RowKey | undefin
   }
   refuseIncomplete(definition, key.columns, 'of the key')
   return key
+}
+
+/** As `rowKey`, with what it needs of the source read where it needs it. */
+export async function keyOf(source: SourceRead, definition: Definition): Promise<RowKey | undefined> {
+  return definition.type === 'updater' ? rowKey(await readIndexed(source), definition) : undefined
 }
 
 function givenKey(source: Source, columns: readonly string[], object: string): RowKey {

@@ -19,7 +19,7 @@ import {
   refuseForeign,
   registerPosition,
 } from './position.ts'
-import { type RowKey, requireKeyIndex, rowKey } from './row-key.ts'
+import { keyOf, type RowKey, requireKeyIndex } from './row-key.ts'
 import { findSequence } from './sequences.ts'
 import { sideTable } from './snapshot-sides.ts'
 import { openSource, type SourceRead } from './source-read.ts'
@@ -49,7 +49,7 @@ export async function planSetup(
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
     const source = await openSource(link, replication)
-    const key = checkIncremental(source, replication)
+    const key = await checkIncremental(source, replication)
     const destination = await link.destination()
     refuseForeign(await findHolder(destination, replication), replication, controlId)
     const columns = await planColumns(source.columns, source.types, destination, sourceLabel(replication))
@@ -79,13 +79,13 @@ export async function planSetup(
 }
 
 /** What an incremental type needs of its source. Throws what is missing. */
-function checkIncremental(
+async function checkIncremental(
   source: SourceRead,
   definition: Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'type' | 'key' | 'control'>,
-): RowKey | undefined {
+): Promise<RowKey | undefined> {
   if (!definition.control) return undefined
   sourceControl(source, definition)
-  return rowKey(source, definition)
+  return keyOf(source, definition)
 }
 
 /** Refuses a filter or condition that the source does not understand, or that leaves out what the type needs. Changes nothing. */
@@ -99,7 +99,7 @@ export async function checkSource(
 ): Promise<void> {
   const link = new Link(connector, displayQualified(definition.destination), signal)
   try {
-    checkIncremental(await openSource(link, definition), definition)
+    await checkIncremental(await openSource(link, definition), definition)
   } catch (error) {
     throw link.failure(error)
   } finally {
@@ -156,24 +156,22 @@ export async function registerDestination(
   controlId: string,
 ): Promise<Position> {
   const known = await findPosition(destination, replication.id)
-  if (!known) {
+  if (known) return known
+  refuseForeign(await findHolder(destination, replication), replication, controlId)
+  const table = await findRelation(destination, replication.destination)
+  const existed = table !== undefined && replication.type !== 'snapshot'
+  const made = replication.status === 'setting_up' ? await objectsToMake(destination, replication, existed) : []
+  await inTransaction(destination, 'begin', async () => {
+    await lockPositionTable(destination)
+    await ensurePositionTable(destination)
+    // Again, now that nobody else registers meanwhile.
     refuseForeign(await findHolder(destination, replication), replication, controlId)
-    const table = await findRelation(destination, replication.destination)
-    const existed = table !== undefined && replication.type !== 'snapshot'
-    const made = replication.status === 'setting_up' ? await objectsToMake(destination, replication, existed) : []
-    await inTransaction(destination, 'begin', async () => {
-      await lockPositionTable(destination)
-      await ensurePositionTable(destination)
-      // Again, now that nobody else registers meanwhile.
-      refuseForeign(await findHolder(destination, replication), replication, controlId)
-      for (const object of made) {
-        if (object.kind === 'schema')
-          await destination.query(sql`create schema if not exists ${identifier(object.name)}`)
-      }
-      await registerPosition(destination, replication, controlId, made)
-    })
-    crashPoint('setup-after-destination-objects')
-  }
+    for (const object of made) {
+      if (object.kind === 'schema') await destination.query(sql`create schema if not exists ${identifier(object.name)}`)
+    }
+    await registerPosition(destination, replication, controlId, made)
+  })
+  crashPoint('setup-after-destination-objects')
   const position = await findPosition(destination, replication.id)
   if (position) return position
   throw new Failure('destination_taken', {

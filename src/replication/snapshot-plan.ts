@@ -10,7 +10,7 @@ import { openTransactions } from './open-transactions.ts'
 import type { Position } from './position.ts'
 import type { RefreshContext } from './refresh-context.ts'
 import { otherSide, type Side, sideTable, viewChange } from './snapshot-sides.ts'
-import { type Chunk, chunkedRead, type SourceRead } from './source-read.ts'
+import { type Chunk, chunkedRead, type IndexedSource, type SourceRead } from './source-read.ts'
 
 /** From this size on a source is read in several streams; below, their set-up costs more than it gains. Bytes of heap. */
 const parallelFrom = 32 * 1024 * 1024
@@ -42,7 +42,7 @@ export async function planSnapshot(
   context: RefreshContext,
   destination: Session,
   position: Position,
-  source: SourceRead,
+  source: IndexedSource,
 ): Promise<SnapshotPlan> {
   const { replication } = context
   const side = otherSide(position.state.live)

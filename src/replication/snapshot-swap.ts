@@ -59,7 +59,8 @@ export async function swapAndFinish(
   step.done(plan.view ? `readers now see ${plan.idle.name}` : `made the view over ${plan.idle.name}`)
   crashPoint('swap-after-commit')
   try {
-    await runPostScript(context, link, destination)
+    const position = await findPosition(destination, context.replication.id)
+    if (position?.state.postScriptDue) await runPostScript(context, link)
     const old = sideTable(context.replication.destination, otherSide(plan.side))
     await emptyOld(context, destination, old, await openTransactions(destination), deadline)
   } catch (error) {
@@ -131,13 +132,11 @@ async function swap(
 }
 
 /**
- * Runs the post_script where it is due, in one transaction with the mark that it ran: it takes effect once, and never for
+ * Runs the post_script, which is due, in one transaction with the mark that it ran: it takes effect once, and never for
  * an attempt that was replaced. On a session of its own: what it sets, or unlocks, is no setting or lock of ours.
  */
-async function runPostScript(context: RefreshContext, link: Link, destination: Session): Promise<void> {
+async function runPostScript(context: RefreshContext, link: Link): Promise<void> {
   const { replication } = context
-  const position = await findPosition(destination, replication.id)
-  if (!position?.state.postScriptDue) return
   const step = context.reporter.step('post_script')
   const session = await link.destination()
   try {
@@ -210,7 +209,7 @@ export async function finishLeftover(
   destination: Session,
   position: Position,
 ): Promise<void> {
-  await runPostScript(context, link, destination)
+  if (position.state.postScriptDue) await runPostScript(context, link)
   if (!position.state.oldSideFull) return
   const old = sideTable(context.replication.destination, otherSide(position.state.live))
   await emptyOld(context, destination, old, await openTransactions(destination), Date.now())

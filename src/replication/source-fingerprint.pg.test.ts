@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from 'vitest'
 import { createDatabase, postgres14, startServer, type TestDatabase } from '../../test/support/databases.ts'
 import { Refresher } from '../../test/support/refresher.ts'
+import { RoundTrips } from '../../test/support/round-trips.ts'
 import { startStandby } from '../../test/support/standby.ts'
 import { getRelation } from '../postgres/catalog.ts'
 import { connect, type Session } from '../postgres/connect.ts'
@@ -58,6 +59,15 @@ test('nothing written: skipped, and the step says how sure that is; force copies
   expect(skipped).toMatchObject({ level: 'OK', reason: 'skipped', rows: 0, tookEffect: true })
   expect(skipped.steps[0]?.message).toBe('No change at crm:public.quiet older than 60 s since the last copy.')
   expect(await refresher.refresh({ force: true })).toMatchObject({ reason: null, rows: 3 })
+})
+
+test('a skip asks as little as it can', async () => {
+  const refresher = await copied('asked', table)
+  const trips = new RoundTrips()
+  expect(await refresher.refresh({ onSession: trips.onSession })).toMatchObject({ reason: 'skipped' })
+  expect(trips.source).toHaveLength(3)
+  expect(trips.destination).toHaveLength(4)
+  expect(trips.source.filter((text) => /pg_range|pg_index/.test(text))).toEqual([])
 })
 
 test.each([

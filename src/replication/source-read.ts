@@ -1,5 +1,17 @@
 import { Failure } from '../base/failure.ts'
-import { type Column, findRelation, getRelation, type Leaf, type Relation, readLeaves } from '../postgres/catalog.ts'
+import {
+  type Column,
+  findRelation,
+  getRelation,
+  type Leaf,
+  type Relation,
+  type RelationRow,
+  readLeaves,
+  relationOf,
+  selectOid,
+  selectRelation,
+  unknownRelation,
+} from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { type Index, readIndexes } from '../postgres/index-catalog.ts'
@@ -23,70 +35,109 @@ export interface SourceRead {
   readonly relation: Relation
   readonly columns: readonly Column[]
   readonly types: TypeCatalog
+  readonly condition: Condition
+}
+
+/** The same with its indexes, which are dear to read. */
+export interface IndexedSource extends SourceRead {
   readonly indexes: readonly Index[]
+}
+
+type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition'>
+
+/** A source that is locked, and no more is known of it than whether it was written to. */
+export interface LockedSource {
+  readonly session: Session
   readonly condition: Condition
   /** What tells whether the source was written to; null where nothing can. Sampled before the lock and any snapshot. */
   readonly fingerprint: string | null
 }
-
-type SourceDefinition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 'condition' | 'buildIndexes'> &
-  Partial<Pick<Replication, 'control'>>
 
 /**
  * Looks the source up, proves the condition, and takes an ACCESS SHARE lock that stays until the session ends. The lock
  * comes before every snapshot: a TRUNCATE or rewrite that commits between snapshot and lock would show an empty table.
  */
 export async function openSource(link: Link, definition: SourceDefinition): Promise<SourceRead> {
-  const object = sourceLabel(definition)
-  const condition = parseCondition(definition.condition, object)
+  const condition = parseCondition(definition.condition, sourceLabel(definition))
+  const session = await link.source()
+  const row = await lock<RelationRow>(session, condition, definition, selectRelation(definition.source))
+  return readShape(session, condition, definition, relationOf(definition.source, row))
+}
+
+/** As `openSource`, with the fingerprint, and no more than that: what a copy needs is read by `readSource`. */
+export async function lockSource(
+  link: Link,
+  definition: SourceDefinition & Pick<Replication, 'buildIndexes'>,
+): Promise<LockedSource> {
+  const condition = parseCondition(definition.condition, sourceLabel(definition))
   const session = await link.source()
   const first = await getRelation(session, definition.source)
-  // Incremental types tell by the control column what is new.
-  const fingerprint = definition.control ? null : await readFingerprint(session, first, definition)
-  await session.script('begin transaction isolation level read committed read only')
-  await proveReadable(session, first, condition, definition)
-  // Planning the condition may have run a function of the source's, which may have set a path of its own.
-  await session.query(sql`select pg_catalog.set_config('search_path', '', true)`)
-  const found = (await findRelation(session, definition.source)) ?? first
-  const columns = selectColumns(found, definition.columns, object)
-  const read: SourceRead = {
-    session,
-    relation: found,
-    columns,
-    types: await readTypes(
-      session,
-      columns.map((column) => column.typeOid),
-    ),
-    indexes: found.kind === 'view' ? [] : await readIndexes(session, found.oid),
-    condition,
-    fingerprint: found.oid === first.oid ? fingerprint : null,
-  }
-  await session.script('savepoint locked')
-  return read
+  const fingerprint = await readFingerprint(session, first, definition)
+  const locked = await lock<{ oid: number }>(session, condition, definition, selectOid(definition.source))
+  return { session, condition, fingerprint: locked?.oid === first.oid ? fingerprint : null }
 }
 
-async function proveReadable(
+/** What a copy needs of a locked source. */
+export async function readSource(
+  { session, condition }: LockedSource,
+  definition: SourceDefinition,
+): Promise<SourceRead> {
+  return readShape(session, condition, definition, await findRelation(session, definition.source))
+}
+
+export async function readIndexed(source: SourceRead): Promise<IndexedSource> {
+  const { relation: found, session } = source
+  return { ...source, indexes: found.kind === 'view' ? [] : await readIndexes(session, found.oid) }
+}
+
+async function readShape(
   session: Session,
-  found: Relation,
   condition: Condition,
   definition: SourceDefinition,
-): Promise<void> {
+  found: Relation | undefined,
+): Promise<SourceRead> {
+  if (!found) throw await unknownRelation(session, definition.source)
+  const columns = selectColumns(found, definition.columns, sourceLabel(definition))
+  const types = await readTypes(
+    session,
+    columns.map((column) => column.typeOid),
+  )
+  return { session, relation: found, columns, types, condition }
+}
+
+/**
+ * In one round trip: a transaction that stays open, the condition in it, which takes the lock, and then `look`, as what
+ * stands there under the lock. A failure is the condition's or that of the right to read: nothing else of it can fail.
+ */
+async function lock<Row extends object>(
+  session: Session,
+  condition: Condition,
+  definition: SourceDefinition,
+  look: Sql,
+): Promise<Row | undefined> {
   try {
-    await session.query(sql`select 1 ${fromClause(relation(found), condition)} limit 0`)
+    const [, , , rows] = await session.queries<[object[], object[], object[], Row[], object[]]>([
+      sql`begin transaction isolation level read committed read only`,
+      sql`select 1 ${fromClause(relation(definition.source), condition)} limit 0`,
+      // Planning the condition may have run a function of the source's, which may have set a path of its own.
+      sql`select pg_catalog.set_config('search_path', '', true)`,
+      look,
+      sql`savepoint locked`,
+    ])
+    return rows[0]
   } catch (error) {
-    throw await explain(session, session.failure(error), found, definition)
+    throw await explain(session, session.failure(error), definition)
   }
 }
 
-async function explain(
-  session: Session,
-  failure: Failure,
-  found: Relation,
-  definition: SourceDefinition,
-): Promise<Failure> {
+async function explain(session: Session, failure: Failure, definition: SourceDefinition): Promise<Failure> {
+  const ours = failure.sqlstate?.startsWith('42') || failure.sqlstate?.startsWith('22')
+  if (!ours) return failure
   const object = sourceLabel(definition)
+  await session.script('rollback')
+  const found = await findRelation(session, definition.source)
+  if (!found) return unknownRelation(session, definition.source)
   if (failure.code === 'permission_denied') {
-    await session.script('rollback')
     const { limited } = await session.one<{ limited: boolean }>(
       sql`select row_security_active(${found.oid}::oid) as limited`,
     )
@@ -98,8 +149,7 @@ async function explain(
       cause: failure,
     })
   }
-  const ours = failure.sqlstate?.startsWith('42') || failure.sqlstate?.startsWith('22')
-  if (definition.condition === null || !ours) return failure
+  if (definition.condition === null) return failure
   return new Failure('condition_invalid', {
     message: `${object} does not understand the condition '${definition.condition}': ${failure.message}`,
     object,

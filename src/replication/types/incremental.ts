@@ -25,7 +25,7 @@ import type { Link } from '../link.ts'
 import { movePosition, type Position } from '../position.ts'
 import type { RefreshContext } from '../refresh-context.ts'
 import type { RefreshResult, StepReport } from '../reporter.ts'
-import { rowKey } from '../row-key.ts'
+import { keyOf } from '../row-key.ts'
 import { sampleBound } from '../sample-bound.ts'
 import { refuseShift } from '../shift-window.ts'
 import { openSource, rowsRead } from '../source-read.ts'
@@ -47,7 +47,7 @@ export async function refreshIncremental(
   const control = sourceControl(source, replication)
   const begun = {
     ...{ context, link, destination, position, source, control },
-    ...{ key: rowKey(source, replication), notes: [], level: 'OK' as const },
+    ...{ key: await keyOf(source, replication), notes: [], level: 'OK' as const },
   }
   const pause = await refuseShift(source, control, replication, isWhole)
   if (pause !== undefined) {

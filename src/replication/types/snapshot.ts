@@ -1,4 +1,4 @@
-import { findRelation } from '../../postgres/catalog.ts'
+import { identify } from '../../postgres/catalog.ts'
 import type { Session } from '../../postgres/connect.ts'
 import { destinationLabel, sourceLabel } from '../definition.ts'
 import type { Link } from '../link.ts'
@@ -10,7 +10,7 @@ import { fillIdle } from '../snapshot-load.ts'
 import { describePlan, planSnapshot } from '../snapshot-plan.ts'
 import { sideTable } from '../snapshot-sides.ts'
 import { finishLeftover, notShown, swapAndFinish } from '../snapshot-swap.ts'
-import { openSource, type SourceRead } from '../source-read.ts'
+import { type LockedSource, lockSource, readIndexed, readSource } from '../source-read.ts'
 
 /** Seconds that a write may be older than a look at the source, and not be seen (`source-fingerprint.ts`). */
 const unseenFor = 60
@@ -28,13 +28,14 @@ export async function refreshSnapshot(
   const planning = context.reporter.step('plan')
   const copiedAt = new Date().toISOString()
   const sampledAt = performance.now()
-  const source = await openSource(link, context.replication)
-  if (await isUnchanged(context, destination, position, source)) {
+  const locked = await lockSource(link, context.replication)
+  if (await isUnchanged(context, destination, position, locked)) {
     planning.done(`No change at ${sourceLabel(context.replication)} older than 60 s since the last copy.`)
-    await link.end(source.session)
+    await link.end(locked.session)
     await finishLeftover(context, link, destination, position)
     return skipped(context, sampledAt)
   }
+  const source = await readIndexed(await readSource(locked, context.replication))
   const plan = await planSnapshot(context, destination, position, source)
   planning.done(describePlan(plan, source))
   let loaded: Loaded
@@ -47,7 +48,7 @@ export async function refreshSnapshot(
   }
   await link.end(source.session)
   // A destination that was made without rows is no copy: the next refresh pulls, whatever the source's counters say.
-  const fingerprint = plan.withData ? source.fingerprint : null
+  const fingerprint = plan.withData ? locked.fingerprint : null
   const result = await swapAndFinish(context, link, destination, plan, loaded, { fingerprint, copiedAt })
   const reaches = plan.withData && result.tookEffect
   return reaches ? { ...result, reach: { position: null, sampledAt, behind: 0 } } : result
@@ -63,13 +64,12 @@ async function isUnchanged(
   context: RefreshContext,
   destination: Session,
   position: Position,
-  source: SourceRead,
+  source: LockedSource,
 ): Promise<boolean> {
   const { live, liveOid, fingerprint } = position.state
   if (context.force || live === undefined || fingerprint == null || fingerprint !== source.fingerprint) return false
-  const [table, view] = await Promise.all([
-    findRelation(destination, sideTable(context.replication.destination, live)),
-    findRelation(destination, context.replication.destination),
-  ])
+  const names = [sideTable(context.replication.destination, live), context.replication.destination]
+  const there = await identify(destination, names)
+  const [table, view] = names.map((name) => there.find((one) => one.name === name.name))
   return table?.oid === liveOid && table?.persistence === 'p' && view?.kind === 'view'
 }

@@ -9,7 +9,7 @@ import type { Position } from '../position.ts'
 import type { RefreshContext } from '../refresh-context.ts'
 import type { RefreshResult } from '../reporter.ts'
 import { resetSequences } from '../sequences.ts'
-import { openSource, wholeRead } from '../source-read.ts'
+import { openSource, readIndexed, wholeRead } from '../source-read.ts'
 import { loadedThenBroken, notEmptied, planTable, reloadTable } from '../table-reload.ts'
 
 /** table: empties and reloads one plain table in one transaction, in one stream, made where it is absent. */
@@ -25,7 +25,7 @@ export async function refreshTable(
   const copiedAt = new Date().toISOString()
   const source = await openSource(link, replication)
   const indexes = replication.buildIndexes
-    ? planIndexes(source, replication.destination, {
+    ? planIndexes(await readIndexed(source), replication.destination, {
         filtered: replication.columns !== null,
         major: destination.major,
       })
