@@ -1,6 +1,7 @@
 import { Failure } from '../base/failure.ts'
-import { findRelation, type Relation } from '../postgres/catalog.ts'
+import { type Relation, type RelationRow, relationOf, selectRelation } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
+import type { QualifiedName } from '../postgres/identifier.ts'
 import { relation, type Sql, sql, trusted } from '../postgres/sql.ts'
 import { readTypes, type TypeCatalog } from '../postgres/type-catalog.ts'
 import { type Control, destinationControl } from './control-column.ts'
@@ -29,15 +30,20 @@ export interface Tampering {
 
 /** Looks the destination up; undefined where there is none. Throws `destination_unsuitable` for an unlogged one. */
 export async function readStanding(destination: Session, replication: Replication): Promise<Standing | undefined> {
-  const table = await findRelation(destination, replication.destination)
+  const name = replication.control?.column ?? ''
+  const [[row], [index]] = await destination.queries<[RelationRow[], { ordered: boolean }[]]>([
+    selectRelation(replication.destination),
+    selectOrdered(replication.destination, name),
+  ])
+  const table = relationOf(replication.destination, row)
   if (!table) return undefined
   refuseUnlogged(table, replication)
   const types = await readTypes(
     destination,
     table.columns.map((column) => column.typeOid),
   )
-  const control = destinationControl(table.columns, types, replication.control?.column ?? '', table.name)
-  return { table, types, control, isOrdered: control !== undefined && (await isOrderedBy(destination, table, control)) }
+  const control = destinationControl(table.columns, types, name, table.name)
+  return { table, types, control, isOrdered: control !== undefined && index?.ordered === true }
 }
 
 /** A crash of its server would empty it, and leave the position. */
@@ -68,14 +74,15 @@ export function requireSameTable(
   })
 }
 
-async function isOrderedBy(destination: Session, table: Relation, control: Control): Promise<boolean> {
-  const row = await destination.one<{ ordered: boolean }>(sql`
+/** Whether an index leads to a column's largest value. */
+function selectOrdered({ schema, name }: QualifiedName, column: string): Sql {
+  return sql`
     select exists (
-      select from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
+      select from pg_class t join pg_namespace n on n.oid = t.relnamespace join pg_index i on i.indrelid = t.oid
+      join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-      where i.indrelid = ${table.oid}::oid and i.indisvalid and i.indpred is null and m.amname = 'btree'
-        and a.attname = ${control.name}) as ordered`)
-  return row.ordered
+      where n.nspname = ${schema} and t.relname = ${name} and i.indisvalid and i.indpred is null and m.amname = 'btree'
+        and a.attname = ${column}) as ordered`
 }
 
 /** The largest finite control value; undefined where no index tells it, null where there is no row. */

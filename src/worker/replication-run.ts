@@ -61,21 +61,29 @@ export interface RefreshOptions {
 }
 
 /**
- * Opens sessions on a replication's two databases. What leads there is read once: a control database that is away
- * afterwards holds nothing up.
+ * Opens sessions on a replication's two databases. What leads to both is read once, when the first is opened: a control
+ * database that is away afterwards holds nothing up.
  */
 export function connectorOf(
   place: Pick<Workplace, 'control' | 'environment' | 'sessions'>,
   replication: Pick<Replication, 'sourceDatabase' | 'destinationDatabase'>,
 ): Connector {
-  const known = new Map<string, ConnectionParts>()
-  return async (side, purpose) => {
-    const object = side === 'source' ? replication.sourceDatabase : replication.destinationDatabase
-    const parts =
-      known.get(object) ?? (await connectionParts(place.control, object, place.environment, controlPatience))
+  const known = new Map<string, Promise<ConnectionParts>>()
+  const partsOf = (object: string) => {
+    const parts = known.get(object) ?? connectionParts(place.control, object, place.environment)
     known.set(object, parts)
+    parts.catch(() => known.delete(object))
+    return parts
+  }
+  return async (side, purpose) => {
+    const { sourceDatabase, destinationDatabase } = replication
+    const [object, other] =
+      side === 'source' ? [sourceDatabase, destinationDatabase] : [destinationDatabase, sourceDatabase]
+    const parts = partsOf(object)
+    // Whoever opens a session there hears of a failure.
+    void partsOf(other).catch(() => undefined)
     const options = { side, purpose, object }
-    return place.sessions ? place.sessions.open(parts, options) : connect(parts, options)
+    return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
   }
 }
 

@@ -10,7 +10,7 @@ import { fillIdle } from '../snapshot-load.ts'
 import { describePlan, planSnapshot } from '../snapshot-plan.ts'
 import { sideTable } from '../snapshot-sides.ts'
 import { finishLeftover, notShown, swapAndFinish } from '../snapshot-swap.ts'
-import { type LockedSource, lockSource, readIndexed, readSource } from '../source-read.ts'
+import { lockSource, readIndexed, readSource } from '../source-read.ts'
 
 /** Seconds that a write may be older than a look at the source, and not be seen (`source-fingerprint.ts`). */
 const unseenFor = 60
@@ -28,11 +28,13 @@ export async function refreshSnapshot(
   const planning = context.reporter.step('plan')
   const copiedAt = new Date().toISOString()
   const sampledAt = performance.now()
-  const locked = await lockSource(link, context.replication)
-  if (await isUnchanged(context, destination, position, locked)) {
+  const [locked, isStanding] = await Promise.all([
+    lockSource(link, context.replication),
+    hasStoodFast(context, destination, position),
+  ])
+  if (isStanding && locked.fingerprint !== null && locked.fingerprint === position.state.fingerprint) {
     planning.done(`No change at ${sourceLabel(context.replication)} older than 60 s since the last copy.`)
-    await link.end(locked.session)
-    await finishLeftover(context, link, destination, position)
+    await Promise.all([link.end(locked.session), finishLeftover(context, link, destination, position)])
     return skipped(context, sampledAt)
   }
   const source = await readIndexed(await readSource(locked, context.replication))
@@ -60,14 +62,10 @@ function skipped(context: RefreshContext, sampledAt: number): RefreshResult {
   return { level: 'OK', reason: 'skipped', tookEffect: true, message, rows: 0, bytes: 0, reach }
 }
 
-async function isUnchanged(
-  context: RefreshContext,
-  destination: Session,
-  position: Position,
-  source: LockedSource,
-): Promise<boolean> {
-  const { live, liveOid, fingerprint } = position.state
-  if (context.force || live === undefined || fingerprint == null || fingerprint !== source.fingerprint) return false
+/** Whether what the last copy left is there, and may be left as it is. */
+async function hasStoodFast(context: RefreshContext, destination: Session, { state }: Position): Promise<boolean> {
+  const { live, liveOid, fingerprint } = state
+  if (context.force || live === undefined || fingerprint == null) return false
   const names = [sideTable(context.replication.destination, live), context.replication.destination]
   const there = await identify(destination, names)
   const [table, view] = names.map((name) => there.find((one) => one.name === name.name))
