@@ -6,6 +6,7 @@ import { startStandby } from '../../test/support/standby.ts'
 import { getRelation } from '../postgres/catalog.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
+import type { Sql } from '../postgres/sql.ts'
 import { readFingerprint } from './source-fingerprint.ts'
 
 let source: TestDatabase
@@ -68,6 +69,20 @@ test('a skip asks as little as it can', async () => {
   expect(trips.source).toHaveLength(3)
   expect(trips.destination).toHaveLength(4)
   expect(trips.source.filter((text) => /pg_range|pg_index/.test(text))).toEqual([])
+})
+
+test('another table of that name between the look and the lock is copied', async () => {
+  const refresher = await copied('swapped', table)
+  const onSession = (session: Session, side: 'source' | 'destination') => {
+    if (side === 'destination') return
+    const queries: (statements: readonly Sql[]) => Promise<object[][]> = session.queries.bind(session)
+    const late = async (statements: readonly Sql[]) => {
+      await write('drop table public.swapped', `create table public.swapped as select 9 as id, 'nine' as name`)
+      return queries(statements)
+    }
+    Object.assign(session, { queries: late })
+  }
+  expect(await refresher.refresh({ onSession })).toMatchObject({ reason: null, rows: 1 })
 })
 
 test.each([
