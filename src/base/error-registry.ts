@@ -205,7 +205,8 @@ const entries = {
   },
   // Incremental types
   control_column_unfit: {
-    meaning: 'The control column is not there, or its type does not go with --by.',
+    meaning:
+      'The control column is not there, its type does not go with --by, or it has another type than when the position was stored.',
     remedy: 'Name a date or timestamp column with --by time, or a number column with --by serial.',
   },
   filter_incomplete: {

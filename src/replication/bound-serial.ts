@@ -1,3 +1,4 @@
+import { quoteQualified } from '../postgres/identifier.ts'
 import { relation, type Sql, sql } from '../postgres/sql.ts'
 import type { Bound } from './bound.ts'
 import { describeHolder, describePrepared, joinNotes, type Note } from './bound-holder.ts'
@@ -7,7 +8,7 @@ import { hasChanged, refuseAuto } from './bound-time.ts'
 import { ripenAll, waitForNewest } from './bound-wait.ts'
 import { fromClause, parseCondition } from './condition.ts'
 import type { Control } from './control-column.ts'
-import { type ControlDefault, findOrigin, findRestart, findSerialDoubt } from './control-default.ts'
+import { type ControlDefault, findOrigin, findRestart, findSerialDoubt, seesSequences } from './control-default.ts'
 import type { Mark } from './mark.ts'
 import { type OpenVirtual, type Prepared, readLargest, readPrepared } from './source-activity.ts'
 import { writeMemory } from './source-clock.ts'
@@ -23,11 +24,11 @@ export async function serialBound(
   defaults: readonly ControlDefault[],
 ): Promise<Bound> {
   const { control, source, clock } = sampling
-  if (control.boundary !== 'auto') return fixedBound(sampling, column, control.boundary, [])
+  if (control.boundary !== 'auto') return fixedBound(sampling, column, defaults, control.boundary)
   const refused = refuseAuto(source.relation.kind, clock.isStandby) ?? findOrigin(defaults) ?? findSerialDoubt(defaults)
   if (refused === undefined) return autoBound(sampling, column, defaults)
   const text = `boundary auto is not used: ${refused}; the boundary is ${fallback}.`
-  return fixedBound(sampling, column, fallback, [{ text, level: 'OK' }])
+  return fixedBound(sampling, column, defaults, fallback, { text, level: 'OK' })
 }
 
 /** The largest finite value of the whole table, whatever the condition leaves out: from an index, where there is one. */
@@ -40,14 +41,16 @@ function largest({ source }: Sampling, column: Control): Sql {
 async function fixedBound(
   sampling: Sampling,
   column: Control,
+  defaults: readonly ControlDefault[],
   boundary: string,
-  notes: readonly Note[],
+  note?: Note,
 ): Promise<Bound> {
-  const row = await sampling.source.session.first<{ value: string }>(sql`
-    select (value - ${boundary}::numeric)::text as value from (${largest(sampling, column)}) as found`)
+  const row = await sampling.source.session.first<{ value: string; largest: string }>(sql`
+    select (value - ${boundary}::numeric)::text as value, greatest(value, value - ${boundary}::numeric)::text as largest from (${largest(sampling, column)}) as found`)
   // Who leaves nothing out means the largest value too.
   const mark = row && { value: row.value, inclusive: Number(boundary) === 0 }
   const isNew = mark && (await liesBehind(sampling, column, mark))
+  const notes = [note, await findSetBack(sampling, column, defaults, row?.largest ?? null)]
   return conclude(sampling, { mark: isNew ? mark : null, behind: null, samples: [], notes })
 }
 
@@ -56,7 +59,7 @@ async function fixedBound(
  * number may be taken long before its row is written, also by a transaction without an id.
  */
 async function autoBound(sampling: Sampling, column: Control, defaults: readonly ControlDefault[]): Promise<Bound> {
-  const { source, clock, before, last, signal } = sampling
+  const { source, clock, before, signal } = sampling
   const { session } = source
   const old = await ripenAll(session, before.samples)
   const { value, open } = await readLargest(
@@ -78,12 +81,35 @@ async function autoBound(sampling: Sampling, column: Control, defaults: readonly
   const mark = ripe && (await liesBehind(sampling, column, ripe)) ? ripe : null
   const kept = isNew ? worthKeeping(seen) : []
   const behind = mark && found ? clock.instant - found.clock : isNew ? clock.instant - (kept[0]?.clock ?? 0) : 0
-  const restart = last && findRestart(defaults, last.value)
   const notes = [
     ...describeWait(kept, open, prepared, clock.instant),
-    restart ? ({ text: restart, level: 'WARNING' } as const) : undefined,
+    await findSetBack(sampling, column, defaults, value),
   ]
   return conclude(sampling, { mark, behind: behind / second, samples: kept, notes })
+}
+
+/** What people should know where numbers begin anew: by the sequence where we may see it, else by the largest that is there. */
+async function findSetBack(
+  sampling: Sampling,
+  column: Control,
+  defaults: readonly ControlDefault[],
+  value: string | null,
+): Promise<Note | undefined> {
+  const { last, control } = sampling
+  if (!last) return undefined
+  const restart = findRestart(defaults, last.value)
+  const note: Note | undefined = restart === undefined ? undefined : { text: restart, level: 'WARNING' }
+  // A fixed boundary is for numbers of clients' own as well: there a sequence that is behind says nothing alone.
+  if (note && control.boundary === 'auto') return note
+  if (value === null || (!note && seesSequences(defaults, last.value))) return undefined
+  const row = await sampling.source.session.one<{ below: boolean }>(
+    sql`select ${column.value(value)} < ${column.value(last.value)} as below`,
+  )
+  if (!row.below || note) return row.below ? note : undefined
+  const [sequence] = defaults.flatMap((one) => one.sequences)
+  const grant = sequence ? ` GRANT SELECT ON SEQUENCE ${quoteQualified(sequence)} lets us tell.` : ''
+  const text = `The largest value at the source is ${value}, below the position ${last.value}: rows were deleted there, or numbers began anew, and then rows with numbers below the position are not copied until everything is copied anew.${grant}`
+  return { text, level: 'WARNING' }
 }
 
 async function liesBehind({ source, last }: Sampling, column: Control, mark: Mark): Promise<boolean> {

@@ -41,6 +41,8 @@ export class Control {
   /** Whether its values are local times of some zone. */
   readonly isLocal: boolean
   readonly isTime: boolean
+  /** As SQL. */
+  readonly typeName: string
   readonly #type: ControlType
 
   constructor(column: Pick<Column, 'name' | 'notNull'>, typeOid: number, type: ControlType, table: string) {
@@ -49,6 +51,7 @@ export class Control {
     this.notNull = column.notNull
     this.isLocal = typeOid === timestampWithoutZone
     this.isTime = type.by === 'time'
+    this.typeName = type.name
     this.#type = type
   }
 

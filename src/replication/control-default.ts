@@ -75,6 +75,20 @@ export function isServerClock(expression: string): boolean {
   return clocks.includes(rest.replace(/\(\d\)$/, ''))
 }
 
+/** The zone whose local time a default of the server's clock writes; undefined where that is the writer's own. */
+function namedZone(expression: string): string | undefined {
+  return / at time zone '([^']*)'/i.exec(expression)?.[1] ?? /\btimezone\('([^']*)'/i.exec(expression)?.[1]
+}
+
+/** Zones whose local times the column may get: `own` where somebody says so, and where a default names none. */
+export function zonesOf(defaults: readonly ControlDefault[], own: string, isGiven: boolean): string[] {
+  const clocked = defaults.filter(({ expression }) => expression !== null && isServerClock(expression))
+  const named = clocked.map(({ expression }) => namedZone(expression ?? ''))
+  const found = new Set(named.map((zone) => zone ?? own))
+  if (isGiven || clocked.length < defaults.length || found.size === 0) found.add(own)
+  return [...found]
+}
+
 /** Without the parentheses around it, where they belong together. */
 function unwrapped(text: string): string {
   if (!text.startsWith('(') || !text.endsWith(')')) return text
@@ -123,11 +137,23 @@ function isPlainSequence({ isIdentity, expression }: ControlDefault): boolean {
 
 /** What people should know where a sequence stands below what was copied: the numbers it gives out next never come. */
 export function findRestart(defaults: readonly ControlDefault[], mark: string): string | undefined {
+  const reached = wholePart(mark)
   const below = defaults
     .flatMap((one) => one.sequences)
-    .find(({ last }) => last !== null && /^-?\d+$/.test(mark) && BigInt(last) < BigInt(mark))
+    .find(({ last }) => last !== null && reached !== undefined && BigInt(last) < BigInt(reached))
   return (
     below &&
     `The sequence ${displayQualified(below)} stands at ${below.last}, below the position ${mark}: it was set back, and rows with its next numbers are not copied. Copy everything anew, or set it past ${mark}.`
   )
+}
+
+/** Whether `findRestart` can tell: somebody lets us see where every sequence stands. */
+export function seesSequences(defaults: readonly ControlDefault[], mark: string): boolean {
+  const all = defaults.flatMap((one) => one.sequences)
+  return all.length > 0 && all.every(({ last }) => last !== null) && wholePart(mark) !== undefined
+}
+
+/** Of a number as the source prints it; undefined for one with an exponent. */
+function wholePart(number: string): string | undefined {
+  return /^(-?\d+)(\.\d+)?$/.exec(number)?.[1]
 }

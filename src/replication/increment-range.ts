@@ -1,4 +1,5 @@
 import { Failure } from '../base/failure.ts'
+import { displayName } from '../postgres/identifier.ts'
 import { relation, type Sql, sql, trusted } from '../postgres/sql.ts'
 import { fromClause } from './condition.ts'
 import type { Control } from './control-column.ts'
@@ -73,6 +74,25 @@ export async function secondsBetween(
   const row = await source.session.one<{ seconds: number }>(sql`
     select extract(epoch from ${control.value(until)}::timestamptz - ${control.value(from)}::timestamptz)::float8 as seconds`)
   return row.seconds
+}
+
+/** Throws `destination_unsuitable` where a destination's largest value is of tomorrow or later: behind it nothing would ever come. */
+export async function refuseFuture(
+  source: SourceRead,
+  control: Control,
+  largest: string,
+  label: string,
+): Promise<void> {
+  if (!control.isTime) return
+  const row = await source.session.one<{ future: boolean }>(
+    sql`select ${control.value(largest)}::timestamptz > clock_timestamp() + interval '1 day' as future`,
+  )
+  if (!row.future) return
+  throw new Failure('destination_unsuitable', {
+    message: `The largest ${displayName(control.name)} of ${label} is '${largest}', more than a day ahead of the source's clock: behind it nothing would come. Nothing was changed.`,
+    object: label,
+    remedy: 'Correct or delete the rows of the future there, then try again.',
+  })
 }
 
 /** How two marks lie to each other. */

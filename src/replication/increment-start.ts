@@ -6,7 +6,7 @@ import { fromClause } from './condition.ts'
 import { destinationLabel, sourceLabel } from './definition.ts'
 import { ended, type Increment, planIncrement, reachOf, stateAfter } from './increment.ts'
 import { highestOf, largestOf, readStanding, type Standing } from './increment-destination.ts'
-import { describeUnusual, lookAtRange } from './increment-range.ts'
+import { describeUnusual, lookAtRange, refuseFuture } from './increment-range.ts'
 import { inTransaction } from './link.ts'
 import { withCommitLookedUp } from './lost-commit.ts'
 import type { Mark } from './mark.ts'
@@ -117,6 +117,7 @@ export async function adoptIncremental(
       const held = await holdPosition(destination, replication.id, context.token, 'update')
       refuseMoved(destination, held, position)
       const highest = await largestOf(destination, standing.table, control)
+      if (highest !== null) await refuseFuture(work.source, work.control, highest, label)
       mark = highest === null ? null : { value: highest, inclusive: true }
       const state = { ...held.state, mark, highest, memory: {}, liveOid: standing.table.oid }
       await movePosition(destination, held, state, true)

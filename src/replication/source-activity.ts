@@ -8,7 +8,7 @@ export interface Activity {
   readonly user: string | null
   /** Whether our role may see what it does. */
   readonly isVisible: boolean
-  /** `disabled` where `track_activities` is off for it. */
+  /** `disabled` where `track_activities` is off for it, or was when its transaction began. */
   readonly state: string | null
   /** Start of its transaction, microseconds since 1970; null where it has none, or none is shown. */
   readonly start: number | null
@@ -37,13 +37,17 @@ export interface OpenVirtual {
 const ownReader = sql`(a.usename = session_user and a.application_name like 'yardmaster read %')`
 const here = sql`(select oid from pg_database where datname = current_database())`
 
+/** A statement of a second has a start, unless its transaction is older than the tracking, which was off then. */
+const state = sql`case when a.xact_start is null and a.state = 'active' and a.backend_type = 'client backend'
+  and a.query_start < clock_timestamp() - interval '1 second' then 'disabled' else a.state end`
+
 /**
  * Everybody in this database who could be writing. The server's own processes (autovacuum) have no user. Whatever begins
  * later starts later than the clock that was read before.
  */
 export async function readActivity(session: Session): Promise<Activity[]> {
   const rows = await session.query<Omit<Activity, 'start'> & { start: string | null }>(sql`
-    select a.pid, a.usename as user, a.state, (extract(epoch from a.xact_start) * 1000000)::int8::text as start,
+    select a.pid, a.usename as user, ${state} as state, (extract(epoch from a.xact_start) * 1000000)::int8::text as start,
       pg_has_role('pg_read_all_stats', 'USAGE') or pg_has_role(a.usesysid, 'USAGE') as "isVisible"
     from pg_stat_activity a
     where a.datid = ${here} and a.usesysid is not null and a.pid <> pg_backend_pid() and not ${ownReader}`)

@@ -25,6 +25,8 @@ export interface Remembered {
   readonly samples: readonly Sample[]
   /** Time: from where rows are read again until the clock has passed the position once more; in the column's text. */
   readonly again: string | undefined
+  /** Of the control column, when the position's value was written. */
+  readonly type: string | undefined
 }
 
 const memorySchema = z.object({
@@ -34,10 +36,11 @@ const memorySchema = z.object({
   timeline: z.string().optional(),
   samples: z.array(sampleSchema).default([]),
   again: z.string().optional(),
+  type: z.string().optional(),
 })
 
 const nothing: Remembered = {
-  ...{ clock: undefined, system: undefined, timeline: undefined, samples: [], again: undefined },
+  ...{ clock: undefined, system: undefined, timeline: undefined, samples: [], again: undefined, type: undefined },
 }
 
 /**
@@ -59,19 +62,20 @@ export async function readClock(session: Session, control: ControlColumn): Promi
 export function readMemory(memory: BoundMemory, control: ControlColumn): Remembered {
   const read = memorySchema.safeParse(memory)
   if (!read.success || read.data.column !== nameOf(control)) return nothing
-  const { clock, system, timeline, samples, again } = read.data
-  return { clock, system, timeline, samples, again }
+  const { clock, system, timeline, samples, again, type } = read.data
+  return { clock, system, timeline, samples, again, type }
 }
 
 export function writeMemory(
   control: ControlColumn,
   clock: SourceClock,
-  kept: { samples: readonly Sample[]; again?: string | undefined },
+  kept: { samples: readonly Sample[]; again?: string | undefined; type?: string },
 ): BoundMemory {
   return {
     ...{ column: nameOf(control), clock: clock.instant, system: clock.system, samples: kept.samples },
     ...(clock.timeline === null ? {} : { timeline: clock.timeline }),
     ...(kept.again === undefined ? {} : { again: kept.again }),
+    ...(kept.type === undefined ? {} : { type: kept.type }),
   }
 }
 
