@@ -104,8 +104,24 @@ export class Crew {
 
   /** Resolves when these attempts, and no others, are there. */
   async attemptsBecome(expected: Partial<AttemptRow>[], timeout = 30_000): Promise<void> {
-    await expect.poll(() => this.attempts(), { timeout, interval: 20 }).toMatchObject(expected)
+    const become = expect.poll(() => this.attempts(), { timeout, interval: 20 }).toMatchObject(expected)
+    await become.catch(async (error: unknown) => {
+      console.log(await this.#whatGoesOn())
+      throw error
+    })
     expect(await this.attempts()).toHaveLength(expected.length)
+  }
+
+  /** For whoever looks at a failure: the open steps, and who waits for whom in the destination. */
+  async #whatGoesOn(): Promise<unknown> {
+    const steps = await this.stage.controlDatabase.query(
+      `select attempt, action, status, started_at, message from yardmaster.steps order by attempt_id desc, ordinal desc limit 8`,
+    )
+    const sessions = await this.stage.destination.query(
+      `select pid, state, wait_event, pg_blocking_pids(pid) as behind, application_name, left(query, 100) as query
+       from pg_stat_activity where datname = current_database() and application_name <> 'yardmaster test'`,
+    )
+    return { steps, sessions }
   }
 
   /** The control server's clock. */
