@@ -5,15 +5,19 @@ import { sql } from './sql.ts'
 
 /** The first thing of the schema `yardmaster` that belongs to somebody whom we don't trust; no row where there is none. */
 export const strangeObject = sql`
+  with inside as materialized (
+    -- No index leads from a schema to what is in it but this one.
+    select d.classid, d.objid from pg_depend d join pg_namespace n on n.oid = d.refobjid
+    where d.refclassid = 'pg_namespace'::regclass and n.nspname = 'yardmaster')
   select o.what, r.rolname as owner
   from (
     select 'schema yardmaster' as what, n.nspowner as owner from pg_namespace n where n.nspname = 'yardmaster'
     union all
-    select 'yardmaster.' || c.relname, c.relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'yardmaster' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+    select 'yardmaster.' || c.relname, c.relowner from inside i join pg_class c on c.oid = i.objid
+    where i.classid = 'pg_class'::regclass and c.relkind in ('r', 'p', 'v', 'm', 'f')
     union all
-    select 'function yardmaster.' || p.proname, p.proowner from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'yardmaster') as o
+    select 'function yardmaster.' || p.proname, p.proowner from inside i join pg_proc p on p.oid = i.objid
+    where i.classid = 'pg_proc'::regclass) as o
   join pg_roles r on r.oid = o.owner
   where not r.rolsuper and not pg_has_role(r.oid, 'USAGE')
     and o.owner <> (select datdba from pg_database where datname = current_database())

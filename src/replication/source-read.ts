@@ -2,7 +2,6 @@ import { Failure } from '../base/failure.ts'
 import {
   type Column,
   findRelation,
-  getRelation,
   type Leaf,
   type Relation,
   type RelationRow,
@@ -71,10 +70,10 @@ export async function lockSource(
 ): Promise<LockedSource> {
   const condition = parseCondition(definition.condition, sourceLabel(definition))
   const session = await link.source()
-  const first = await getRelation(session, definition.source)
-  const fingerprint = await readFingerprint(session, first, definition)
+  const sample = await readFingerprint(session, definition.source, definition)
   const locked = await lock<{ oid: number }>(session, condition, definition, selectOid(definition.source))
-  return { session, condition, fingerprint: locked?.oid === first.oid ? fingerprint : null }
+  const fingerprint = sample !== undefined && sample.oid === locked?.oid ? sample.fingerprint : null
+  return { session, condition, fingerprint }
 }
 
 /** What a copy needs of a locked source. */
