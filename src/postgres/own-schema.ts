@@ -7,9 +7,9 @@ import { sql } from './sql.ts'
 export const strangeObject = sql`
   with inside as materialized (
     -- No index leads from a schema to what is in it but this one.
-    select d.classid, d.objid from pg_depend d join pg_namespace n on n.oid = d.refobjid
-    where d.refclassid = 'pg_namespace'::regclass and n.nspname = 'yardmaster')
-  select o.what, r.rolname as owner
+    select d.classid, d.objid from pg_depend d where d.refclassid = 'pg_namespace'::regclass
+      and d.refobjid = (select n.oid from pg_namespace n where n.nspname = 'yardmaster'))
+  select o.what, pg_get_userbyid(o.owner) as owner
   from (
     select 'schema yardmaster' as what, n.nspowner as owner from pg_namespace n where n.nspname = 'yardmaster'
     union all
@@ -18,9 +18,8 @@ export const strangeObject = sql`
     union all
     select 'function yardmaster.' || p.proname, p.proowner from inside i join pg_proc p on p.oid = i.objid
     where i.classid = 'pg_proc'::regclass) as o
-  join pg_roles r on r.oid = o.owner
-  where not r.rolsuper and not pg_has_role(r.oid, 'USAGE')
-    and o.owner <> (select datdba from pg_database where datname = current_database())
+  where o.owner <> (select datdba from pg_database where datname = current_database())
+    and not pg_has_role(o.owner, 'USAGE') and not (select r.rolsuper from pg_roles r where r.oid = o.owner)
   limit 1`
 
 export interface StrangeObject {

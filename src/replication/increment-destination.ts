@@ -78,11 +78,13 @@ export function requireSameTable(
 function selectOrdered({ schema, name }: QualifiedName, column: string): Sql {
   return sql`
     select exists (
-      select from pg_class t join pg_namespace n on n.oid = t.relnamespace join pg_index i on i.indrelid = t.oid
-      join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
-      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-      where n.nspname = ${schema} and t.relname = ${name} and i.indisvalid and i.indpred is null and m.amname = 'btree'
-        and a.attname = ${column}) as ordered`
+      select from pg_index i
+      where i.indrelid = (select t.oid from pg_class t join pg_namespace n on n.oid = t.relnamespace
+          where n.nspname = ${schema} and t.relname = ${name})
+        and i.indisvalid and i.indpred is null
+        and (select m.amname from pg_class c join pg_am m on m.oid = c.relam where c.oid = i.indexrelid) = 'btree'
+        and (select a.attname from pg_attribute a
+          where a.attrelid = i.indrelid and a.attnum = i.indkey[0]) = ${column}) as ordered`
 }
 
 /** The largest finite control value; undefined where no index tells it, null where there is no row. */

@@ -3,7 +3,7 @@ import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier, quoteQualified } from '../postgres/identifier.ts'
 import { requireTrustedSchema, type StrangeObject, strangeObject, strangeSchema } from '../postgres/own-schema.ts'
-import { sql } from '../postgres/sql.ts'
+import { type Sql, sql } from '../postgres/sql.ts'
 import type { BoundMemory } from './bound.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import { inTransaction } from './link.ts'
@@ -104,10 +104,9 @@ function destinationMigrations(): readonly string[] {
   return migrations
 }
 
-const versionOf = sql`(
-  select substring(d.description from '[0-9]+$') from pg_description d join pg_class c on c.oid = d.objoid
-  join pg_namespace n on n.oid = c.relnamespace
-  where d.classoid = 'pg_class'::regclass and d.objsubid = 0 and n.nspname = 'yardmaster' and c.relname = 'position')`
+const versionOf = (oid: Sql) => sql`(
+  select substring(d.description from '[0-9]+$') from pg_description d
+  where d.objoid = ${oid} and d.classoid = 'pg_class'::regclass and d.objsubid = 0)`
 
 /** Sessions that have found the table of positions up to date. It never goes back while one of ours uses it. */
 const upToDate = new WeakSet<Session>()
@@ -115,8 +114,10 @@ const upToDate = new WeakSet<Session>()
 /** Brings a table of positions up to date that an older program made. Only its owner can. */
 async function updatePositionTable(session: Session): Promise<void> {
   if (upToDate.has(session)) return
-  const version = async () =>
-    Number((await session.one<{ version: string | null }>(sql`select ${versionOf} as version`)).version ?? 0)
+  const version = async () => {
+    const select = sql`select ${versionOf(sql`to_regclass('yardmaster.position')`)} as version`
+    return Number((await session.one<{ version: string | null }>(select)).version ?? 0)
+  }
   const known = destinationMigrations()
   if ((await version()) >= known.length) return
   await inTransaction(session, `begin; set local lock_timeout = '10s'`, async () => {
@@ -179,7 +180,7 @@ async function hasPositions(session: Session): Promise<boolean> {
       coalesce(has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
         and has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'DELETE'), true) as may,
       (select jsonb_build_object('what', s.what, 'owner', s.owner) from (${strangeObject}) as s) as strange,
-      ${versionOf} as version
+      ${versionOf(sql`c.oid`)} as version
     from (select 1) as one
     left join pg_namespace n on n.nspname = 'yardmaster'
     left join pg_class c on c.relnamespace = n.oid and c.relname = 'position'`)
