@@ -16,6 +16,9 @@ import { Terminal } from './terminal.ts'
 /** Name of the control database on the embedded server. */
 export const embeddedControlDatabase = 'yardmaster'
 
+/** Milliseconds for which a worker that starts waits for a control database that is away. */
+const startPatience = 60_000
+
 /** What the process hands in: everything that a command may touch of its surroundings. */
 export interface Surroundings {
   readonly environment: Environment
@@ -46,12 +49,16 @@ export function commandContext(surroundings: Surroundings, flags: Readonly<Recor
   }
 }
 
-/** Opens the control database, embedded or the one that was named, for as long as `body` runs. */
+/**
+ * Opens the control database, embedded or the one that was named, for as long as `body` runs. One that is away is waited for,
+ * `patience` milliseconds.
+ */
 export async function withControl<Result>(
   context: CommandContext,
   body: (control: Control) => Promise<Result>,
+  patience = 0,
 ): Promise<Result> {
-  const { options, environment, dataDirectory } = context
+  const { options, environment, dataDirectory, signal } = context
   const server =
     options.control === undefined
       ? await joinEmbedded({ directory: dataDirectory, databases: [embeddedControlDatabase] }, context.signal)
@@ -61,6 +68,9 @@ export async function withControl<Result>(
     const key = loadSecretKey({ text: environment('YARDMASTER_KEY'), file: join(dataDirectory, 'key') })
     const control = await openControl({
       parts,
+      signal,
+      patience,
+      onWait: (why) => context.terminal.say(`Waiting for the control database: ${why}`),
       actor: `${userInfo().username}@${hostname()}`,
       face: 'CLI',
       key,
@@ -82,25 +92,30 @@ export async function withWorkplace<Result>(
   body: (place: Workplace) => Promise<Result>,
   identity: WorkerIdentity = { name: `cli#${process.pid}`, host: hostname(), slots: 0 },
 ): Promise<Result> {
-  return withControl(context, async (control) => {
-    const progress = new Progress(
-      context.terminal,
-      context.options.logLevel,
-      context.environment('YARDMASTER_SCREEN_READER') === '1',
-    )
-    const recorder = new RunRecorder(control, identity)
-    try {
-      return await body({
-        control,
-        environment: context.environment,
-        signal: context.signal,
-        recorder,
-        streams: context.options.streams,
-        onStep: (object, step) => progress.step(object, step),
-      })
-    } finally {
-      progress.end()
-      await recorder.stop()
-    }
-  })
+  return withControl(
+    context,
+    async (control) => {
+      const progress = new Progress(
+        context.terminal,
+        context.options.logLevel,
+        context.environment('YARDMASTER_SCREEN_READER') === '1',
+      )
+      const recorder = new RunRecorder(control, identity)
+      try {
+        return await body({
+          control,
+          environment: context.environment,
+          signal: context.signal,
+          recorder,
+          streams: context.options.streams,
+          onStep: (object, step) => progress.step(object, step),
+        })
+      } finally {
+        progress.end()
+        await recorder.stop()
+      }
+      // A worker may be started in the moment in which the control server restarts.
+    },
+    identity.slots > 0 ? startPatience : 0,
+  )
 }

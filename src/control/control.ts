@@ -2,7 +2,7 @@ import { Failure } from '../base/failure.ts'
 import { connect, type Session, type SessionOptions } from '../postgres/connect.ts'
 import type { ConnectionParts } from '../postgres/connection-url.ts'
 import { sql } from '../postgres/sql.ts'
-import { isConnectionLoss } from '../postgres/sqlstate.ts'
+import { isConnectionLoss, toFailure } from '../postgres/sqlstate.ts'
 import { identifyCaller, migrate, planMigration } from './migrate.ts'
 import type { SecretKey } from './secret-key.ts'
 
@@ -18,9 +18,14 @@ export interface ControlOptions {
   /** By which face: `CLI`, `HTTP`, `demo`. */
   readonly face: string
   readonly key: SecretKey
+  /** Its abort ends the wait for a control database that is away. */
   readonly signal?: AbortSignal | undefined
   /** As in `SessionOptions`. */
   readonly passwordFile?: string | undefined
+  /** Milliseconds for which one that is away is waited for at the first look. Default: 0. */
+  readonly patience?: number
+  /** Hears why it waits, before each pause. */
+  readonly onWait?: (why: string) => void
 }
 
 /** What is told to each new session of a process, before anything else: who it is, what it listens to. */
@@ -162,6 +167,20 @@ export class Control {
  * Throws `control_unreachable`, `control_newer` and what `connect` throws.
  */
 export async function openControl(options: ControlOptions): Promise<Control> {
+  const deadline = Date.now() + (options.patience ?? 0)
+  for (let pause = 500; ; pause = Math.min(pause * 2, 4000)) {
+    try {
+      return await firstOpen(options)
+    } catch (error) {
+      const failure = toFailure(error, { side: 'control', object: 'the control database' })
+      if (!failure.retryable || options.signal?.aborted || Date.now() + pause > deadline) throw failure
+      options.onWait?.(failure.message)
+      await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())))
+    }
+  }
+}
+
+async function firstOpen(options: ControlOptions): Promise<Control> {
   const session = await openSession(options, 'control')
   try {
     const plan = await planMigration(session)

@@ -157,3 +157,15 @@ test('the control database takes no writes while refreshes end: outcomes are kep
   await bothAreEqual()
   expect((await worker.kill('SIGTERM')).exitCode).toBe(143)
 })
+
+test('a worker that is started while the control server is down waits for it, and says so', async () => {
+  await server.stop()
+  const worker = crew.start('late')
+  try {
+    await worker.waitForOutput(/Waiting for the control database: /)
+  } finally {
+    await server.restart()
+  }
+  await worker.waitForOutput(/takes work/)
+  expect((await worker.kill('SIGTERM')).exitCode).toBe(143)
+})
