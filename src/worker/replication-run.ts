@@ -70,7 +70,7 @@ export function connectorOf(
 ): Connector {
   const known = new Map<string, Promise<ConnectionParts>>()
   const partsOf = (object: string) => {
-    const parts = known.get(object) ?? connectionParts(place.control, object, place.environment)
+    const parts = known.get(object) ?? connectionParts(place.control, object, place.environment, controlPatience)
     known.set(object, parts)
     parts.catch(() => known.delete(object))
     return parts
