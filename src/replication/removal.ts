@@ -52,7 +52,10 @@ export function planRemoval(replication: Replication, position: Position | undef
   }
 }
 
-/** Takes a replication out of its destination, in one transaction under short locks. Nothing was made at the source. */
+/**
+ * Takes a replication out of its destination, in one transaction under short locks. Nothing was made at the source. `by`: only
+ * while no other attempt than this one has brought rows there; throws `fenced` else.
+ */
 export async function removeFromDestination(
   replication: Replication,
   controlId: string,
@@ -60,6 +63,7 @@ export async function removeFromDestination(
   connector: Connector,
   signal: AbortSignal,
   isOver: Claimant['isOver'] = async () => false,
+  by?: string,
 ): Promise<void> {
   const link = new Link(connector, displayQualified(replication.destination), signal)
   try {
@@ -72,6 +76,7 @@ export async function removeFromDestination(
       // from here on.
       const position = await claimOrRefuse(link, destination, replication, found, isOver, signal)
       crashPoint('remove-after-claim')
+      if (by !== undefined && (position?.state.appliedBy ?? by) !== by) throw finished(replication)
       if (position) await removeUnderLocks({ connector, replication }, destination, position, mode, signal)
     }
     crashPoint(mode === 'undo' ? 'undo-after-destination' : 'remove-after-destination')
@@ -80,6 +85,14 @@ export async function removeFromDestination(
   } finally {
     await link.close()
   }
+}
+
+function finished(replication: Replication): Failure {
+  const object = destinationLabel(replication)
+  return new Failure('fenced', {
+    message: `Another attempt has finished ${object} meanwhile; nothing was removed.`,
+    object,
+  })
 }
 
 async function removeUnderLocks(

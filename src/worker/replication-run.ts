@@ -121,7 +121,7 @@ export async function addReplicationRun(
       try {
         return await refreshAndActivate(here, replication, log, { force: true, wait: 10_000, takeOver: false })
       } catch (error) {
-        throw await undoSetup(place, replication, error)
+        throw await undoSetup(place, replication, log.token, error)
       }
     },
   )
@@ -153,7 +153,7 @@ export async function claimedRun(place: Workplace, claimed: ClaimedRun): Promise
       } catch (error) {
         const goesOn = here.givesBack === true && here.signal.aborted
         if (claimed.operation !== 'setup' || replication.status !== 'setting_up' || goesOn) throw error
-        throw await undoSetup(here, replication, error)
+        throw await undoSetup(here, replication, log.token, error)
       }
     }
     return carryOut(here, object, log, work, Number.POSITIVE_INFINITY)
@@ -281,7 +281,7 @@ async function record(
   )
 }
 
-async function undoSetup(place: Workplace, replication: Replication, error: unknown): Promise<Failure> {
+async function undoSetup(place: Workplace, replication: Replication, token: string, error: unknown): Promise<Failure> {
   const failure = toFailure(error, { side: 'database', object: destinationLabel(replication) })
   // A run that was replaced has nothing to undo: its successor works with these objects.
   if (failure.code === 'fenced') return failure
@@ -294,14 +294,20 @@ async function undoSetup(place: Workplace, replication: Replication, error: unkn
       cause: failure,
     })
   try {
+    await place.control.revive(controlPatience)
+    // Given up while it hung, it hears first of all that its session is gone: somebody may have finished the set-up by now.
+    if (await place.recorder.isOver(token)) return failure
     const connector = connectorOf(place, replication)
-    await removeFromDestination(replication, place.control.id, 'undo', connector, AbortSignal.timeout(undoPatience))
+    const signal = AbortSignal.timeout(undoPatience)
+    await removeFromDestination(replication, place.control.id, 'undo', connector, signal, undefined, token)
     await place.control.revive(controlPatience)
     await forgetReplication(place.control, replication)
     crashPoint('undo-after-control')
     return said('The set-up was undone; nothing is left of it.', failure.remedy)
   } catch (second) {
-    const reason = toFailure(second, { side: 'database' }).message
+    const last = toFailure(second, { side: 'database' })
+    if (last.code === 'fenced') return last
+    const reason = last.message
     return said(
       `Undoing the set-up failed too (${reason}); it is shown as setting_up.`,
       `${failure.remedy} Then go on with: yardmaster replication refresh ${destinationLabel(replication)}; or undo it with: yardmaster replication remove ${destinationLabel(replication)}.`,
