@@ -4,7 +4,7 @@ import { Refresher } from '../../test/support/refresher.ts'
 import { preparationStatements } from '../control/preparation.ts'
 import { connect } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
-import { parseQualifiedName } from '../postgres/identifier.ts'
+import { parseQualifiedName, quoteIdentifier } from '../postgres/identifier.ts'
 import { openTransactions } from './open-transactions.ts'
 
 let source: TestDatabase
@@ -64,6 +64,26 @@ async function prepare(table: string): Promise<void> {
 }
 
 const ids = (relation: string) => destination.query(`select id from ${relation} order by 1`)
+
+test.each([
+  ['a function', 'create function yardmaster.strange() returns int return 1', 'function yardmaster.strange'],
+  ['a view', 'create view yardmaster.strange as select 1 as one', 'yardmaster.strange'],
+])('%s that somebody else has put beside the positions stops the refresh', async (what, create, named) => {
+  const kind = what.slice(2)
+  await prepared(`beside_${kind}`)
+  const refresher = new Refresher(ends, 'snapshot', `shop.beside_${kind}`)
+  await refresher.refresh()
+  await destination.query(`grant usage, create on schema yardmaster to "${owner}"`)
+  await destination.query(`set role "${owner}"`)
+  await destination.query(create)
+  await destination.query('reset role')
+  await expect(refresher.refresh()).rejects.toMatchObject({
+    code: 'permission_denied',
+    message: `The ${named} in dwh belongs to the role ${quoteIdentifier(owner)}, which could run its own code as ours.`,
+  })
+  await destination.query(`drop ${kind} yardmaster.strange`)
+  expect(await refresher.refresh()).toMatchObject({ level: 'OK' })
+})
 
 test('snapshot: set up, refreshed, with another structure, removed', async () => {
   await prepared('snapped')

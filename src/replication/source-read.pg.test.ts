@@ -225,6 +225,23 @@ describe('read in parallel', () => {
   })
 })
 
+test('a condition whose function sets a path does not lead our own looks to other catalogs', async () => {
+  await source.query('create schema evil')
+  await source.query(
+    'create view evil.pg_class as select oid, relname, relnamespace, relkind from pg_catalog.pg_class where false',
+  )
+  await source.query(`
+    create function public.leads_astray() returns boolean immutable language plpgsql as $$ begin
+      perform pg_catalog.set_config('search_path', 'evil, pg_catalog', false);
+      return true;
+    end $$`)
+  await source.query('create table public.straying as select n as id from generate_series(1, 3) n')
+  for (const type of ['snapshot', 'table'] as const) {
+    const changes = { condition: 'WHERE public.leads_astray()' }
+    expect((await arrives('public.straying', 'select * from public.straying', { type, changes })).rows).toHaveLength(3)
+  }
+})
+
 test('the same table name in two schemas, and a source that is its own destination', async () => {
   for (const schema of ['one', 'two']) {
     await source.query(`create schema ${schema}`)

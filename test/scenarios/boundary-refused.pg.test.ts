@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { sql } from '../../src/postgres/sql.ts'
+import { type Sql, sql } from '../../src/postgres/sql.ts'
 import type { ControlColumn } from '../../src/replication/definition.ts'
 import { createDatabase, startServer, type TestDatabase } from '../support/databases.ts'
 import { Refresher } from '../support/refresher.ts'
@@ -200,15 +200,17 @@ test('what the session knew of others’ activity before does not count', async 
   let writer: pg.Client | undefined
   await refresher.refresh({
     onSession: (session, side) => {
-      const script = session.script.bind(session)
-      session.script = async (text) => {
-        await script(text)
-        if (side !== 'source' || text !== 'savepoint locked') return
+      const queries: (statements: readonly Sql[]) => Promise<object[][]> = session.queries.bind(session)
+      const late = async (statements: readonly Sql[]) => {
+        const results = await queries(statements)
+        if (side !== 'source' || statements.at(-1)?.text !== 'savepoint locked') return results
         await session.query(sql`select count(*) from pg_stat_activity`)
         writer = await open(`insert into public.stale (v) values ('b')`)
         await insert('stale', 'c')
         await session.query(sql`select pg_sleep(2.5)`)
+        return results
       }
+      Object.assign(session, { queries: late })
     },
   })
   expect(await copied('stale')).toBe('a')
