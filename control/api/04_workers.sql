@@ -35,14 +35,16 @@ RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Says that a worker lives, by its session, which may be a new one. One that was given up meanwhile lives again, with those of
--- its attempts whose runs nobody else has begun. Returns this server's clock, in milliseconds since the epoch.
-CREATE OR REPLACE FUNCTION yardmaster.beat_worker(worker_id bigint)
+-- its attempts whose runs nobody else has begun. `name`: only if it has this name; behind a restore, its number may be another's.
+-- Returns this server's clock, in milliseconds since the epoch.
+CREATE OR REPLACE FUNCTION yardmaster.beat_worker(worker_id bigint, name text DEFAULT NULL)
 RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   was_given_up boolean;
 BEGIN
-  SELECT w.ended_at IS NOT NULL INTO was_given_up FROM yardmaster.worker w WHERE w.id = beat_worker.worker_id FOR UPDATE;
+  SELECT w.ended_at IS NOT NULL INTO was_given_up FROM yardmaster.worker w WHERE w.id = beat_worker.worker_id
+    AND (beat_worker.name IS NULL OR w.name = beat_worker.name) FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no worker %.', beat_worker.worker_id USING ERRCODE = 'YM001';
   END IF;

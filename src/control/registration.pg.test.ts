@@ -125,6 +125,21 @@ test('one that was given up and lives takes its attempt back, unless another has
   expect(registration.now()).toBeGreaterThan(0)
 })
 
+test.each([
+  ['nobody is there by its number', `delete from yardmaster.worker`],
+  ['another has its number', `update yardmaster.worker set name = 'other', host = 'elsewhere'`],
+])('a control database that was restored does not know it: %s, and it registers anew', async (_, restore) => {
+  const { database, control, registration } = await registered('restored', 2)
+  await database.query(restore)
+  const before = await database.query('select session_pid, lease_until from yardmaster.worker where id = 1')
+  await database.query('select pg_terminate_backend($1)', [control.session.pid])
+  await expect.poll(() => registration.id, { timeout: 8000 }).toBe('2')
+  expect(await database.query('select name, alive from yardmaster.workers where id = 2')).toEqual([
+    { name: 'w#restored', alive: true },
+  ])
+  expect(await database.query('select session_pid, lease_until from yardmaster.worker where id = 1')).toEqual(before)
+})
+
 test('a run that has cost five workers is not given to a sixth; its job counts a failure', async () => {
   const { database } = await registered('poison', 9)
   await claimed(database)

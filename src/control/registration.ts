@@ -5,6 +5,8 @@ import type { Control } from './control.ts'
 
 /** Milliseconds between two beats. The lease (SQL function `lease_length`) is 15 s, so three may be lost. */
 const beatEvery = 3000
+/** SQLSTATE of what `beat_worker` says of a worker that is not there. */
+const unknownWorker = 'YM001'
 
 /** Who carries out runs. */
 export interface WorkerIdentity {
@@ -62,13 +64,7 @@ export class Registration implements Service {
   }
 
   async #register(): Promise<void> {
-    const { name, host, slots } = this.#identity
-    const row = await this.#control.perform(
-      (session) =>
-        session.one<{ id: string }>(sql`select yardmaster.register_worker(${name}, ${host}, ${slots}) as id`),
-      0,
-    )
-    this.#id = row.id
+    this.#id = await this.#control.perform((session) => this.#enter(session), 0)
     await this.#control.introduce((session) => this.#beat(session))
     this.#timer = setInterval(() => this.#beatSoon(), beatEvery).unref()
     this.#control.onLost(() => this.#beatSoon())
@@ -83,8 +79,23 @@ export class Registration implements Service {
   async #beat(session: Session): Promise<void> {
     if (this.#id === undefined) return
     const sent = performance.now()
-    const row = await session.one<{ now: number }>(sql`select yardmaster.beat_worker(${this.#id}) as now`)
-    this.#offset = row.now - (sent + performance.now()) / 2
+    try {
+      const row = await session.one<{ now: number }>(sql`
+        select yardmaster.beat_worker(${this.#id}, ${this.#identity.name}) as now`)
+      this.#offset = row.now - (sent + performance.now()) / 2
+    } catch (error) {
+      if (session.failure(error).sqlstate !== unknownWorker) throw error
+      // The control database was restored to a time before we were there.
+      this.#id = await this.#enter(session)
+    }
+  }
+
+  async #enter(session: Session): Promise<string> {
+    const { name, host, slots } = this.#identity
+    const row = await session.one<{ id: string }>(
+      sql`select yardmaster.register_worker(${name}, ${host}, ${slots}) as id`,
+    )
+    return row.id
   }
 }
 

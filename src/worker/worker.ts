@@ -13,6 +13,8 @@ import { SessionPool } from './session-pool.ts'
 const backstop = 5000
 /** Milliseconds between two looks for workers that are gone. */
 const sweepEvery = 1000
+/** Milliseconds between two looks for runs that are this worker's without its knowing. */
+const heldEvery = 10_000
 /** Milliseconds before the control database is asked again after a failure. */
 const pauses = { first: 250, longest: 5000 }
 
@@ -45,8 +47,9 @@ export class Worker implements Service {
   #known = new Set<string>()
   #looking: Promise<void> | undefined
   #again = false
-  /** The answer to a claim was lost: what it gave is to be found. */
+  /** The answer to a claim was lost: what it gave is to be found. Now and then in any case: that claim may still be on its way. */
   #unsure = false
+  #heldAt = 0
   #timer: NodeJS.Timeout | undefined
   #sweeper: NodeJS.Timeout | undefined
   #pause = pauses.first
@@ -116,9 +119,10 @@ export class Worker implements Service {
   /** Returns the milliseconds until the next look. */
   async #takeWork(): Promise<number> {
     const { control, recorder } = this.#place
-    if (this.#unsure) {
+    if (this.#unsure || performance.now() - this.#heldAt > heldEvery) {
       this.#begin(await heldClaims(control, recorder.registration.id))
       this.#unsure = false
+      this.#heldAt = performance.now()
     }
     const free = this.#options.slots - this.#running.size
     if (free > 0) {

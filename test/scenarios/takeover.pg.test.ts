@@ -140,6 +140,20 @@ test('the answer to a claim is lost: what it gave is found again, and carried ou
   await crew.allIsWell()
 })
 
+test('a claim whose answer was lost arrives late, behind the look for what it gave: it is carried out all the same', async () => {
+  const effects = await crew.record.effects()
+  await crew.worker('h1')
+  const late = `select * from yardmaster.claim_runs((select id from yardmaster.worker where host = 'h1'), '{replication}', 1)`
+  const client = await crew.stage.controlDatabase.client()
+  await client.query('begin')
+  await client.query(`select yardmaster.queue_run(job_id, 'refresh', '{"force": true}') from yardmaster.replications`)
+  expect((await client.query(late)).rows).toHaveLength(1)
+  await client.query('commit')
+  await crew.attemptsBecome([{ number: 1, host: 'h1', status: 'OK' }])
+  expect(await crew.record.effects()).toBe(effects + 1)
+  await crew.allIsWell()
+})
+
 test('the control database goes away while a run that was just claimed asks where its databases are: it waits', async () => {
   const control = await startProxy(crew.stage.controlDatabase.url)
   const worker = await crew.worker('h1', { control: control.url })
