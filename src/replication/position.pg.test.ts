@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect, onTestFinished, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../../test/support/databases.ts'
+import { RoundTrips } from '../../test/support/round-trips.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { sql } from '../postgres/sql.ts'
@@ -48,6 +49,27 @@ test('a table of positions of the first version is brought up to date by the fir
   expect(claims.filter((one) => one !== undefined)).toHaveLength(1)
   const [row] = await database.query(`select obj_description('yardmaster.position'::regclass) as version`)
   expect(row).toEqual({ version: 'yardmaster destination schema 2' })
+})
+
+test('a row that somebody else has locked is not waited for without end: five seconds, then it is tried anew', async () => {
+  const database = await destination('locked row')
+  const first = await open(database)
+  await claim(database, first, claimant())
+  await first.end()
+  const stranger = await database.client()
+  // Whoever looks like one of ours would be ended.
+  await stranger.query(`set application_name = 'stranger'`)
+  await stranger.query('begin')
+  await stranger.query('select from yardmaster.position for update')
+  const session = await open(database)
+  const trips = new RoundTrips()
+  trips.onSession(session, 'destination')
+  const claimed = claim(database, session, claimant())
+  const tries = () => trips.destination.filter((text) => text.includes('pg_try_advisory_lock')).length
+  await expect.poll(tries, { timeout: 15_000, interval: 50 }).toBe(2)
+  await stranger.query('commit')
+  expect(await claimed).toMatchObject({ replicationId })
+  expect(await session.one(sql`select current_setting('lock_timeout') as value`)).toEqual({ value: '0' })
 })
 
 test('lock and token come in one: whoever holds the lock is named by the position', async () => {

@@ -29,8 +29,9 @@ type Definition = Pick<Replication, 'sourceDatabase' | 'source' | 'columns' | 't
  * The key of an updater: as given, else the primary key, else a unique index that identifies a row. Undefined for the types
  * that need none. Throws `key_missing`, `column_unknown`, `filter_incomplete`.
  */
-export function rowKey(source: Source, definition: Definition): RowKey | undefined {
+export async function keyOf(read: SourceRead, definition: Definition): Promise<RowKey | undefined> {
   if (definition.type !== 'updater') return undefined
+  const source = await readIndexed(read)
   const object = sourceLabel(definition)
   const key = definition.key ? givenKey(source, definition.key, object) : identity(source)
   if (!key) {
@@ -41,11 +42,6 @@ export function rowKey(source: Source, definition: Definition): RowKey | undefin
   }
   refuseIncomplete(definition, key.columns, 'of the key')
   return key
-}
-
-/** As `rowKey`, with what it needs of the source read where it needs it. */
-export async function keyOf(source: SourceRead, definition: Definition): Promise<RowKey | undefined> {
-  return definition.type === 'updater' ? rowKey(await readIndexed(source), definition) : undefined
 }
 
 function givenKey(source: Source, columns: readonly string[], object: string): RowKey {
