@@ -55,6 +55,8 @@ export class StallWatch {
 
   #look(): void {
     for (const [session, watched] of this.#watched) {
+      // Whoever opened it may have ended it by itself; its connection may be another's by now.
+      if (session.isEnded) continue
       const moved = movedBytes(session)
       watched.quiet = moved === watched.moved && isServersTurn(session) ? watched.quiet + 1 : 0
       watched.moved = moved
@@ -66,8 +68,8 @@ export class StallWatch {
     watched.asking = true
     try {
       const why = await this.#deathOf(session)
-      const still = this.#watched.get(session) === watched && movedBytes(session) === watched.moved
-      if (why && still && isServersTurn(session)) end(session, why)
+      const still = this.#watched.get(session) === watched && isServersTurn(session)
+      if (why && still && movedBytes(session) === watched.moved) end(session, why)
     } finally {
       watched.asking = false
       watched.quiet = 0
