@@ -312,7 +312,8 @@ BEGIN
 END
 $$;
 
--- No run of it starts by itself until it is resumed; what runs goes on. The note says why.
+-- No run of it starts by itself until it is resumed; what runs goes on. The note says why; where it is paused already and no
+-- note is given, all stays as it was.
 CREATE OR REPLACE FUNCTION yardmaster.pause_replication(job_id integer, note text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -326,6 +327,9 @@ BEGIN
   END IF;
   IF before ->> 'status' NOT IN ('active', 'paused') THEN
     RAISE EXCEPTION 'A replication that is % cannot be paused.', before ->> 'status' USING ERRCODE = 'YM002';
+  END IF;
+  IF before ->> 'status' = 'paused' AND note IS NULL THEN
+    RETURN;
   END IF;
   UPDATE yardmaster.job j SET status = 'paused', pause_note = note, paused_at = coalesce(j.paused_at, clock_timestamp()),
     paused_by = coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user), next_start = NULL, version = j.version + 1

@@ -19,7 +19,7 @@ const units: Readonly<Record<string, number>> = {
  * Milliseconds of an interval written as PostgreSQL writes it, in units of fixed length: `'90 seconds'`, `'1 min 30 s'`,
  * `'00:01:30'`; a bare number is seconds. Throws `wrong_usage`.
  */
-export function parseDuration(text: string): number {
+export function parseDuration(text: string, flag?: string): number {
   const clock = /^(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?$/.exec(text.trim())
   if (clock) return (Number(clock[1]) * 3600 + Number(clock[2]) * 60 + Number(clock[3] ?? 0)) * 1000
   if (/^\d+(\.\d+)?$/.test(text.trim())) return Number(text) * 1000
@@ -35,8 +35,8 @@ export function parseDuration(text: string): number {
   }
   if (end === text.length && text !== '') return total
   throw new Failure('wrong_usage', {
-    message: `'${text}' is not an interval.`,
-    object: text,
+    message: flag === undefined ? `'${text}' is not an interval.` : `${flag} is '${text}', which is not an interval.`,
+    object: flag ?? text,
     remedy: "Write it as PostgreSQL does: '10 minutes', '90 seconds', '00:01:30'.",
   })
 }

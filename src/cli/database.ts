@@ -10,10 +10,12 @@ import {
 import { inspectDatabase } from '../control/inspection.ts'
 import { preparationStatements, runPreparation } from '../control/preparation.ts'
 import { parseQualifiedName, printable } from '../postgres/identifier.ts'
+import { replicationTypes } from '../replication/definition.ts'
 import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
 import { confirmByName } from './confirmation.ts'
 import { withPassword } from './password.ts'
+import { readType } from './replication-add.ts'
 
 const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value]
 
@@ -60,7 +62,7 @@ export const databaseGroup: Group = (program) => {
     .command('prepare')
     .argument('<name>', 'name of the registered database')
     .argument('<table...>', 'schema.table')
-    .requiredOption('--for <type>', 'type of replication: snapshot or table')
+    .requiredOption('--for <type>', `type of replication: ${replicationTypes.join(', ')}`)
     .option('--role <role>', 'role that gets the rights (default: the one in the URL)')
     .option('--dry-run', 'print the statements, run nothing')
     .description('the grants that a type of replication needs on its source')
@@ -165,12 +167,12 @@ async function prepare(
   name: string,
   tables: string[],
 ): Promise<number> {
+  readType(flags.for)
   return withControl(context, async (control) => {
     await getDatabase(control, name)
     const session = await connectDatabase(control, name, context.environment, { side: 'database', purpose: 'prepare' })
     try {
       const plan = await preparationStatements(session, {
-        type: flags.for,
         role: flags.role,
         tables: tables.map(parseQualifiedName),
       })

@@ -50,7 +50,8 @@ export function addCommand(group: Command): void {
     .action(action(add))
 }
 
-function readType(text: string): ReplicationType {
+/** Throws `wrong_usage`. */
+export function readType(text: string): ReplicationType {
   const found = replicationTypes.find((type) => type === text)
   if (found) return found
   const near = nearest(text, replicationTypes)

@@ -9,10 +9,15 @@ export async function pause(context: CommandContext, flags: { note?: string }, d
   return withControl(context, async (control) => {
     const replication = await getReplication(control, destination)
     refuseUnfinished(replication)
-    await pauseReplication(control, replication, flags.note?.trim() || null)
+    const note = flags.note?.trim() || null
+    await pauseReplication(control, replication, note)
     const label = destinationLabel(replication)
     if (context.terminal.json) context.terminal.document({ job_id: replication.jobId, status: 'paused' })
-    else
+    else if (replication.status === 'paused') {
+      context.terminal.line(
+        `${label} was paused already; ${note === null ? 'nothing was changed' : 'the note is new'}.`,
+      )
+    } else
       context.terminal.line(
         `${label} is paused: nothing of it starts by itself, what runs goes on. Go on with: yardmaster replication resume ${label}`,
       )

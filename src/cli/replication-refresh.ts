@@ -77,7 +77,7 @@ function readRefreshFlags(flags: RefreshFlags): RefreshOptions {
 
 function readWait(text: string | undefined): number {
   if (text === undefined) return 0
-  return text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(text)
+  return text === 'forever' ? Number.POSITIVE_INFINITY : parseDuration(text, '--wait')
 }
 
 function refuseMeaningless(replication: Replication, flags: RefreshFlags): void {

@@ -60,7 +60,12 @@ function endOf(input: NodeJS.ReadStream): AbortSignal {
 }
 
 /** Who this process is as a worker. Throws `wrong_usage`. */
-export function workerIdentity({ host = hostname(), slots = String(defaultSlots) }: WorkerFlags): WorkerIdentity {
+export function workerIdentity({
+  host = hostname(),
+  slots = String(defaultSlots),
+  grace,
+}: WorkerFlags): WorkerIdentity {
+  parseDuration(grace, '--grace')
   const count = Number(slots)
   if (!Number.isInteger(count) || count < 1 || count > 1000) {
     throw new Failure('wrong_usage', {
@@ -91,7 +96,7 @@ export async function runWorker(
     { ...place, onStep: undefined },
     {
       slots,
-      grace: parseDuration(flags.grace),
+      grace: parseDuration(flags.grace, '--grace'),
       say: (line) => log(context, 'warn', line),
       onResult: (result) => log(context, result.status === 'OK' ? 'info' : 'warn', inWords(result)),
     },

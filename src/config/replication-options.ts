@@ -21,7 +21,7 @@ const list = z.string().transform(splitList)
 const yesNo = z
   .union([z.boolean(), z.enum(['true', 'false', 'yes', 'no', 'on', 'off'])])
   .transform((value) => value === true || ['true', 'yes', 'on'].includes(String(value)))
-const interval = z.string().transform((text) => parseDuration(text))
+const interval = (flag: string) => z.string().transform((text) => parseDuration(text, flag))
 const text = z.string().trim().min(1, 'it is empty')
 const name = z.string().transform((given) => splitList(given)[0] ?? '')
 const wholeNumber = 'it must be a whole number above 0'
@@ -80,7 +80,7 @@ export const replicationOptions = {
   swapWait: {
     flag: '--swap-wait <interval>',
     column: 'swap_wait',
-    schema: interval,
+    schema: interval('--swap-wait'),
     help: 'how long to wait for readers before new rows are shown (default: 1 minute)',
   },
   column: {
@@ -152,7 +152,7 @@ export const replicationOptions = {
   lagTarget: {
     flag: '--lag-target <interval>',
     column: 'lag_target',
-    schema: interval.refine((milliseconds) => milliseconds > 0, 'it must be longer than nothing'),
+    schema: interval('--lag-target').refine((milliseconds) => milliseconds > 0, 'it must be longer than nothing'),
     help: 'the copy is late when it is further behind (default: twice the period, at least 5 minutes)',
   },
 } as const satisfies Record<string, ReplicationOption>
@@ -186,6 +186,14 @@ export function settableKey(name: string): ReplicationOptionKey {
   const spelled = new Map(settable.map(([key]) => [keyName(key as ReplicationOptionKey), key]))
   const found = spelled.get(name)
   if (found) return found as ReplicationOptionKey
+  const options = Object.keys(replicationOptions) as ReplicationOptionKey[]
+  if (['type', 'source', 'from', 'to', 'dest', ...options.map(keyName)].includes(name)) {
+    throw new Failure('wrong_usage', {
+      message: `'${name}' is decided when a replication is added, and cannot be changed.`,
+      object: name,
+      remedy: 'Remove the replication and add it anew; its rows may stay, or be dropped with --drop-table.',
+    })
+  }
   const near = nearest(name, [...spelled.keys()])
   throw new Failure('wrong_usage', {
     message: `A replication has no option '${name}'${near ? `; did you mean '${near}'?` : '.'}`,

@@ -13,18 +13,11 @@ export interface Preparation {
   readonly by_hand: readonly string[]
 }
 
-/** Exactly the statements that a source needs for a type of replication: of snapshot and table, only reading. */
+/** Exactly the statements that a source needs: all types of replication only read. */
 export async function preparationStatements(
   session: Session,
-  wanted: { type: string; role?: string | undefined; tables: readonly QualifiedName[] },
+  wanted: { role?: string | undefined; tables: readonly QualifiedName[] },
 ): Promise<Preparation> {
-  if (wanted.type !== 'snapshot' && wanted.type !== 'table') {
-    throw new Failure('wrong_usage', {
-      message: `'${wanted.type}' is not a type of replication.`,
-      object: wanted.type,
-      remedy: 'The types are snapshot and table.',
-    })
-  }
   for (const table of wanted.tables) await getRelation(session, table)
   const role = wanted.role ?? session.parts.user
   const quoted = quoteIdentifier(role)

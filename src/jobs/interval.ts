@@ -125,7 +125,7 @@ export function checkInterval(interval: Interval, fixed: boolean): void {
   if (fixed && interval.months > 0 && (interval.days > 0 || interval.milliseconds > 0)) {
     throw refuse(
       'has months and also days or time, and slots at fixed times cannot be counted by such a mixture',
-      "Write whole months ('1 month'), or days and time ('30 days'), or let the schedule count from the end of each run.",
+      "Write whole months ('1 month'), or days and time ('30 days').",
     )
   }
 }

@@ -44,7 +44,7 @@ export async function copyWhole(work: Increment, planning: StepReport): Promise<
   const look = range && (await lookAtRange(source, control, range, null))
   const unusual = look ? describeUnusual(look, displayName(control.name)) : ''
   planning.done(describeWhole(work, plan, unusual), work.level)
-  const outcome = await reloadTable(context, destination, source, plan, {
+  const reload = reloadTable(context, destination, source, plan, {
     chunk: range && !skipData ? rowsRead(source, control.between(null, range.upper)) : null,
     moved: async () => {
       const standing = await readStanding(destination, replication)
@@ -52,16 +52,29 @@ export async function copyWhole(work: Increment, planning: StepReport): Promise<
       return stateAfter(work, {}, bound.mark, highest ?? null)
     },
   })
+  const outcome = await reload.catch((error: unknown) => Promise.reject(twinsNamed(work, error)))
   if ('blocked' in outcome) return notEmptied(context, outcome.blocked)
   if (outcome.broken) return loadedThenBroken(context, outcome.broken, outcome.loaded)
   await work.link.end(source.session)
   crashPoint('increment-after-commit')
   await analyze(work)
-  const from = bound.mark ? `'${bound.mark.value}'` : 'the first row'
+  const from = bound.mark?.inclusive
+    ? `behind '${bound.mark.value}'`
+    : `from ${bound.mark ? `'${bound.mark.value}'` : 'the first row'} on`
   const message = skipData
-    ? `no data was pulled, as was asked for; refreshes bring the rows from ${from} on.`
+    ? `no data was pulled, as was asked for; refreshes bring the rows ${from}.`
     : `${outcome.loaded.rows} rows copied. ${unusual}`.trim()
   return ended(work, message, { ...outcome.loaded, ...reachOf(work, bound.mark) })
+}
+
+/** A key that was given by hand, and that two rows of the source have, is told as such. */
+function twinsNamed({ context, destination, key }: Increment, error: unknown): Failure {
+  const failure = destination.failure(error)
+  if (!key?.isGiven || failure.sqlstate !== '23505') return failure
+  const label = sourceLabel(context.replication)
+  const columns = key.columns.map(displayName).join(', ')
+  const message = `Rows of ${label} cannot be told apart by (${columns}), the key that was given: ${failure.message}`
+  return new Failure('key_not_unique', { message, object: label, cause: failure })
 }
 
 /** Where nothing may be read yet though there are rows, a copy that has rows keeps them. */

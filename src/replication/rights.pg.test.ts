@@ -56,7 +56,7 @@ async function prepared(name: string, ...statements: string[]): Promise<void> {
 async function prepare(table: string): Promise<void> {
   const session = await connect(parseConnectionUrl(source.url), { side: 'database', purpose: 'test' })
   try {
-    const wanted = { type: 'snapshot', role: readerRole, tables: [parseQualifiedName(table)] }
+    const wanted = { role: readerRole, tables: [parseQualifiedName(table)] }
     for (const statement of (await preparationStatements(session, wanted)).statements) await source.query(statement)
   } finally {
     await session.end()

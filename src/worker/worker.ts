@@ -109,7 +109,9 @@ export class Worker implements Service {
         next = this.#pause * (0.5 + Math.random())
         this.#pause = Math.min(this.#pause * 2, pauses.longest)
         const { message } = toFailure(error, { side: 'control', object: 'the control database' })
-        this.#options.say?.(`No work can be taken: ${message} Next try in ${(next / 1000).toFixed(1)} s.`)
+        this.#options.say?.(
+          `No work can be taken: the control database: ${message} Next try in ${(next / 1000).toFixed(1)} s.`,
+        )
       }
       clearTimeout(this.#timer)
       this.#timer = setTimeout(() => this.wake(), next)

@@ -172,7 +172,7 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
     { role: 'string', statements: ['string'], by_hand: ['string'], ran: 'boolean' },
   ],
   [
-    ['database', 'prepare', 'crm', 'public.orders', '--for', 'table'],
+    ['database', 'prepare', 'crm', 'public.orders', '--for', 'updater'],
     0,
     { role: 'string', statements: ['string'], by_hand: [], ran: 'boolean' },
   ],

@@ -103,6 +103,10 @@ describe('pause and resume', () => {
       ...{ status: 'paused', next_start: null, next_starts: [], note: 'the source moves' },
       paused: { since: expect.stringMatching(/^\d{4}/), by: expect.stringContaining('@'), note: 'the source moves' },
     })
+    expect((await shop.done('replication', 'pause', 'public.plain')).out).toBe(
+      'dwh:public.plain was paused already; nothing was changed.\n',
+    )
+    expect((await shown('plain')).note).toBe('the source moves')
     expect((await shop.done('replication', 'list')).out).toMatch(/\tpaused\t.*\tthe source moves\n/)
     await shop.done('replication', 'refresh', 'public.plain')
     expect((await shown('plain')).status).toBe('paused')

@@ -25,7 +25,7 @@ describe('wrong usage', () => {
     [['replication', 'add', 'tabel', 'a.b', '--from', 'x', '--to', 'y'], "did you mean 'table'?"],
     [
       ['replication', 'add', 'table', 'a.b', '--from', 'x', '--to', 'y', '--swap-wait', 'soon'],
-      "'soon' is not an interval.",
+      "--swap-wait is 'soon', which is not an interval.",
     ],
     [
       ['replication', 'add', 'snapshot', 'a.b', '--from', 'x', '--to', 'y', '--truncate-cascade'],
@@ -97,7 +97,16 @@ describe('wrong usage', () => {
     [['replication', 'refresh', 'a.b', '--start', '5'], '--start says which rows are copied again'],
     [['replication', 'refresh', 'a.b', '--end', '5', '--force'], '--end says which rows are copied again'],
     [['replication', 'refresh', 'a.b', '--repull', '--start', ''], '--start is empty'],
-    [['replication', 'refresh', 'a.b', '--wait', 'never'], "'never' is not an interval."],
+    [['replication', 'refresh', 'a.b', '--wait', 'never'], "--wait is 'never', which is not an interval."],
+    [
+      ['database', 'prepare', 'a', 'b.c', '--for', 'inserters'],
+      "'inserters' is not a type of replication; did you mean 'inserter'?",
+    ],
+    [['worker', '--grace', '-5s'], "--grace is '-5s', which is not an interval."],
+    [
+      ['replication', 'set', 'a.b', 'column=id'],
+      "'column' is decided when a replication is added, and cannot be changed.",
+    ],
     [['replication', 'set', 'a.b', 'evry=5 minutes'], "A replication has no option 'evry'; did you mean 'every'?"],
     [['replication', 'set', 'a.b', 'no-index='], "--no-index is ''"],
     [['replication', 'set', 'a.b', 'every'], "'every' is not key=value."],

@@ -59,6 +59,15 @@ describe('the destination', () => {
     expect(await ids('no_data')).toEqual(['3'])
   })
 
+  test('--no-data without a boundary: what is there is behind us, the newest row with it', async () => {
+    const refresher = await inserter('no_newest', 'id int primary key', {
+      loadData: false,
+      control: { ...bySerial, boundary: '0' },
+    })
+    await insert('no_newest', '(1), (2)')
+    expect((await refresher.refresh()).message).toMatch(/refreshes bring the rows behind '2'\./)
+  })
+
   test('somebody deleted there: WARNING once; somebody inserted behind the position: CRITICAL until a repull', async () => {
     const refresher = await inserter('touched', 'id int primary key')
     await source.query('insert into public.touched select generate_series(1, 5)')

@@ -98,7 +98,7 @@ async function pull(work: Increment, standing: Standing, step: StepReport, seen:
   const loaded = await applyIncrement(work, plan, range.upper, () => bring(work, plan, range))
   const message = `${loaded.rows} rows copied. ${unusual}`.trim()
   if (look.cut === undefined) return ended(work, message, { ...loaded, ...reachOf(work, range.upper) })
-  const cut = `the limit of ${limit} rows cut the batch before '${look.cut}', from where the next refresh goes on.`
+  const cut = `The limit of ${limit} rows cut the batch before '${look.cut}', from where the next refresh goes on.`
   context.reporter.step('limit').done(cut, 'WARNING')
   const left = control.isTime ? await secondsBetween(source, control, look.cut, upper.value) : undefined
   return ended(work, `${message} ${cut}`, {

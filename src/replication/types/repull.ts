@@ -131,7 +131,7 @@ function describe(plan: IncrementPlan, { lower, upper }: Range, { end }: RepullR
 
 function describeCut({ context }: Increment, cut: string, mark: Mark, asked: Repull): string {
   const limit = context.limit ?? context.replication.rowLimit
-  const so = `the limit of ${limit} rows cut the range before '${cut}'; nothing from there on was touched.`
+  const so = `The limit of ${limit} rows cut the range before '${cut}'; nothing from there on was touched.`
   if (mark.value === cut) return `${so} The next refresh goes on from there.`
   const end = asked.end === null ? '' : ` --end '${asked.end}'`
   return `${so} Go on with: yardmaster replication refresh ${destinationLabel(context.replication)} --repull --start '${cut}'${end}`

@@ -101,7 +101,14 @@ describe('B17: the key', () => {
     const refresher = new Refresher({ source, destination }, 'updater', 'public.over', { control })
     await expect(refresher.plan()).rejects.toMatchObject({ code: 'key_missing' })
     refresher.set({ key: ['id', 'part'] })
-    await insert('under', `(1, 'a', 1)`)
+    await insert('under', `(1, 'a', 1), (1, 'a', 2)`)
+    await expect(refresher.refresh()).rejects.toMatchObject({
+      code: 'key_not_unique',
+      message: expect.stringMatching(
+        /public\.over cannot be told apart by \(id, part\), the key that was given: .*is duplicated/,
+      ),
+    })
+    await source.query('delete from public.under where n = 2')
     await refresher.refresh()
     expect(await indexes('over')).toEqual(['CREATE UNIQUE INDEX ON public.over USING btree (id, part)'])
     await source.query('update public.under set n = 2')
