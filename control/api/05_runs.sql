@@ -146,8 +146,9 @@ BEGIN
   INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
   SELECT m.id, m.slot, v.destination_database_id, 'refresh', v.destination_database || ':' || v.destination_table, v.site, 'WAITING', true, false
   FROM moved m JOIN yardmaster.replications v ON v.job_id = m.id
-  -- One is open already: it is what this slot would have been.
-  WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND r.queued)
+  -- One of the schedule's is open already: it is what this slot would have been. What somebody asked for is not: it may be
+  -- cancelled, or have a limit.
+  WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested)
   ON CONFLICT (job_id, slot, database_id) DO NOTHING;
 END
 $$;
@@ -172,7 +173,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     j.cron, j.timezone, j.schedule_origin, j.last_slot, j.last_finish, j.failures
   FROM yardmaster.job j
   WHERE j.status = 'active' AND j.next_start IS NULL AND (j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = j.id AND r.status IN ('WAITING', 'RUNNING') AND r.queued)
+    AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = j.id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested)
   ORDER BY j.id LIMIT $1
 $$;
 

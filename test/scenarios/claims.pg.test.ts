@@ -172,10 +172,10 @@ test('of a paused job the run that somebody asked for is given, its schedule is 
   expect(row).toEqual({ status: 'CRITICAL', reason: 'cancelled' })
 })
 
-test('a slot that is due while a run is open is swallowed, and the next one decided after that run', async () => {
+test('a slot that is due while one of the schedule runs is swallowed, and the next one decided after that run', async () => {
   const [job = 0] = await desk.jobs(1, 'swallowed', '1 hour')
   const one = await desk.worker('one', 4)
-  await desk.queue(job)
+  await desk.database.query(`update yardmaster.job set next_start = '2026-03-01T09:00:00Z' where id = $1`, [job])
   const [run] = await claim(one, 4)
   const slot = '2026-03-01T10:00:00Z'
   await desk.database.query('update yardmaster.job set next_start = $2 where id = $1', [job, slot])
@@ -187,6 +187,23 @@ test('a slot that is due while a run is open is swallowed, and the next one deci
   expect(await undecided()).toEqual([])
   await finish(one, run?.token ?? '')
   expect(await undecided()).toEqual([{ job_id: job }])
+})
+
+test('a slot that is due while somebody’s own run is open waits behind it, and comes when that one is cancelled', async () => {
+  const [job = 0] = await desk.jobs(1, 'own', '1 hour')
+  const one = await desk.worker('one of its own', 4)
+  await desk.queue(job)
+  const [run] = await claim(one, 4)
+  await desk.database.query(`update yardmaster.job set next_start = '2026-03-01T10:00:00Z' where id = $1`, [job])
+  expect(await claim(one, 4)).toEqual([])
+  const slots = () =>
+    desk.database.query('select status, requested from yardmaster.run where job_id = $1 order by requested', [job])
+  expect(await slots()).toEqual([
+    { status: 'WAITING', requested: false },
+    { status: 'RUNNING', requested: true },
+  ])
+  await finish(one, run?.token ?? '')
+  expect(await claim(one, 4)).toMatchObject([{ job_id: job }])
 })
 
 test('a slot is made once, whoever finds it due, and however often it comes', async () => {
