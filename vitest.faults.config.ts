@@ -1,6 +1,5 @@
 import { configDefaults, defineConfig } from 'vitest/config'
-import { faultSuites } from './test/fault-suites.ts'
-import everything from './vitest.config.ts'
+import everything, { faultSuites } from './vitest.config.ts'
 
 export default defineConfig({
   ...everything,
