@@ -13,7 +13,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     -- purpose comes on top of the default.
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
       THEN greatest(2 * j.period, interval '5 minutes')
-        + CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval ELSE interval '0' END END) AS late_after,
+        + coalesce(r.leaves_out, CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval END, interval '0') END) AS late_after,
     s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id

@@ -201,17 +201,19 @@ BEGIN
   JOIN yardmaster.attempt a ON a.token = x.token AND a.status = 'RUNNING'
   ON CONFLICT (attempt_id, ordinal) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,
     rows = excluded.rows, bytes = excluded.bytes, message = excluded.message;
-  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position)
+  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out)
   FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid, status text, reason text, message text, rows bigint, bytes bigint,
-    lag float8, position text);
+    lag float8, position text, leaves_out interval);
 END
 $$;
 
 -- Ends an attempt and its run. False when the attempt was given up meanwhile: then nothing is changed. The same call again,
 -- by a worker that missed the answer, changes nothing and is true again. Status WAITING gives the run back to the queue.
--- `lag`: seconds by which the copy is behind its source, NULL where the run says nothing about it.
+-- `lag`: seconds by which the copy is behind its source, NULL where the run says nothing about it; `leaves_out`: the part of it
+-- that is so on purpose.
 CREATE OR REPLACE FUNCTION yardmaster.finish_run(
-  token uuid, status text, reason text, message text, rows bigint, bytes bigint, lag float8 DEFAULT NULL, "position" text DEFAULT NULL)
+  token uuid, status text, reason text, message text, rows bigint, bytes bigint, lag float8 DEFAULT NULL, "position" text DEFAULT NULL,
+  leaves_out interval DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -241,7 +243,7 @@ BEGIN
       WHEN ended.status = 'CRITICAL' THEN j.failures + 1 ELSE 0 END
   WHERE j.id = ended.job_id;
   UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => finish_run.lag),
-    "position" = coalesce(finish_run."position", p."position")
+    "position" = coalesce(finish_run."position", p."position"), leaves_out = coalesce(finish_run.leaves_out, interval '0')
   WHERE p.job_id = ended.job_id AND finish_run.lag IS NOT NULL;
   RETURN true;
 END

@@ -52,6 +52,8 @@ ALTER TABLE yardmaster.replication
   -- What the last run that took effect said: how far the copy goes, and as of when it holds.
   ADD COLUMN position text,
   ADD COLUMN as_of timestamptz,
+  -- The part of its lag that the boundary in use leaves out on purpose.
+  ADD COLUMN leaves_out interval,
   ADD CONSTRAINT replication_control CHECK (
     (type IN ('inserter', 'updater')) = (control_column IS NOT NULL AND control_by IS NOT NULL AND boundary IS NOT NULL));
 

@@ -35,7 +35,8 @@ async function pass(context: CommandContext, flags: DueFlags): Promise<number> {
   const results = await withWorkplace(context, body, identity)
   if (context.terminal.json)
     context.terminal.document(results.map(({ object, ...result }) => ({ destination: object, ...resultJson(result) })))
-  else if (results.length === 0) context.terminal.say('Nothing is due.')
+  // Cron mails what a command says.
+  else if (results.length === 0 && context.terminal.isTerminal) context.terminal.say('Nothing is due.')
   return results.some(({ status }) => status === 'CRITICAL') ? 1 : 0
 }
 

@@ -37,7 +37,18 @@ function step(token: string, ordinal: number, more: Partial<StepRecord> = {}): S
 }
 
 function outcome(token: string, more: Partial<OutcomeRecord> = {}): OutcomeRecord {
-  return { token, status: 'OK', reason: null, message: 'done', rows: 1, bytes: 2, lag: 3, position: '7', ...more }
+  return {
+    token,
+    status: 'OK',
+    reason: null,
+    message: 'done',
+    rows: 1,
+    bytes: 2,
+    lag: 3,
+    position: '7',
+    leaves_out: null,
+    ...more,
+  }
 }
 
 const states = (database: TestDatabase) =>

@@ -30,6 +30,8 @@ export interface OutcomeRecord {
   /** Seconds by which the copy is behind, `position` for people; null where the run says nothing about it. */
   readonly lag: number | null
   readonly position: string | null
+  /** The part of the lag that is so on purpose, as an interval; null for none. */
+  readonly leaves_out: string | null
 }
 
 interface PendingOutcome {

@@ -122,7 +122,8 @@ async function autoBound(sampling: Timed, found: OldestStart, unproven: string |
 /** The clock less an interval, and never later than the clock. */
 async function fixedBound(sampling: Timed, interval: string, notes: readonly Note[]): Promise<Bound> {
   const now = at(String(sampling.clock.instant))
-  return conclude(sampling, sql`least(${now}, ${now} - ${interval}::text::interval)`, notes, [])
+  const bound = await conclude(sampling, sql`least(${now}, ${now} - ${interval}::text::interval)`, notes, [])
+  return { ...bound, leavesOut: interval }
 }
 
 /** Microseconds since 1970 as an instant of the source's. Exact: the product is a whole number below 2^53. */

@@ -12,6 +12,8 @@ export interface Bound {
    * Null where nothing tells: serial columns with a fixed boundary.
    */
   readonly behind: number | null
+  /** The interval that a fixed boundary, also one in place of `auto`, leaves out on purpose; absent for the others. */
+  readonly leavesOut?: string
   /** What people should know: why `auto` was not used, who holds the bound back. */
   readonly note: string | undefined
   readonly level: Level

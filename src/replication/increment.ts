@@ -127,8 +127,9 @@ export function ended(
 
 /** How far the copy goes, with `extra` seconds more than the bound says. */
 export function reachOf(work: Increment, mark: Mark | null, extra = 0): { reach: Reach } {
-  const position = mark?.value ?? null
-  return { reach: { position, sampledAt: work.sampledAt, behind: (work.bound.behind ?? 0) + extra } }
+  const { behind, leavesOut } = work.bound
+  const reach = { position: mark?.value ?? null, sampledAt: work.sampledAt, behind: (behind ?? 0) + extra }
+  return { reach: leavesOut === undefined ? reach : { ...reach, leavesOut } }
 }
 
 /** One single value has more rows than the limit allows: no cut would keep its rows together. */

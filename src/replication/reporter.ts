@@ -35,4 +35,6 @@ export interface Reach {
   readonly sampledAt: number
   /** Seconds by which the copy was behind the source at that moment, by the source's clock. */
   readonly behind: number
+  /** The part of it that is so on purpose, as an interval; absent for none. */
+  readonly leavesOut?: string
 }

@@ -77,7 +77,7 @@ async function conclude(log: RunLog, conclusion: Conclusion, patience: number): 
   const message = failure ? `[${failure.code}] ${failure.message}` : conclusion.message
   const lag = reach ? reach.behind + (performance.now() - reach.sampledAt) / 1000 : null
   try {
-    const record = { ...outcome, message, lag, position: reach?.position ?? null }
+    const record = { ...outcome, message, lag, position: reach?.position ?? null, leaves_out: reach?.leavesOut ?? null }
     if (await log.finish(record, patience)) return conclusion
     const replaced = `${conclusion.message} The record of run ${log.runId} was closed before: another attempt took its place.`
     return { ...conclusion, message: replaced, status: conclusion.status === 'OK' ? 'WARNING' : conclusion.status }

@@ -83,6 +83,22 @@ describe('check', () => {
     })
   })
 
+  it('does not call late what the boundary leaves out on purpose, also where auto cannot be used', async () => {
+    await shop.source.query(`create table public.log (at timestamptz not null default now());
+      create view public.logged as select at from public.log;
+      insert into public.log select now() - interval '1 hour'`)
+    await shop.done(
+      ...['replication', 'add', 'inserter', 'public.logged', '--from', 'crm', '--to', 'dwh'],
+      ...['--column', 'at', '--by', 'time', '--boundary', 'auto', '--every', '10 seconds'],
+    )
+    const [copy] = await shop.control.query<{ lag: number; late: number }>(`
+      select extract(epoch from now() - as_of)::float8 as lag, extract(epoch from late_after)::float8 as late
+      from yardmaster.replications where destination_name = 'logged'`)
+    expect(copy?.lag).toBeGreaterThan(595)
+    expect(copy?.late).toBe(900)
+    await shop.done('replication', 'remove', 'public.logged')
+  })
+
   it('says nothing of one that is paused', async () => {
     await age('stock', '1 day')
     await shop.done('replication', 'pause', 'public.stock', '--note', 'the source moves')
