@@ -11,17 +11,8 @@ import { dependentViews, refuseBlockedChange, replaceStatements, runStatements }
 import { dressingOf } from './dressing.ts'
 import { type Connector, Link } from './link.ts'
 import { lookUpPosition } from './lost-commit.ts'
-import {
-  type Claimant,
-  claimDestination,
-  dropUnusedPositionTable,
-  findPosition,
-  lockHolder,
-  lockPositionTable,
-  type Position,
-  refuseForeign,
-  waitForRegistrations,
-} from './position.ts'
+import { type Claimant, claimDestination, findPosition, lockHolder, type Position, refuseForeign } from './position.ts'
+import { dropUnusedPositionTable, lockPositionTable, waitForRegistrations } from './position-table.ts'
 import { occupiedRelations, otherSide, sideTable } from './snapshot-sides.ts'
 import { withShortLocks } from './swap-lock.ts'
 

@@ -10,15 +10,14 @@ import { destinationLabel, type Replication, sourceLabel } from './definition.ts
 import { refuseUnlogged } from './increment-destination.ts'
 import { type Connector, inTransaction, Link } from './link.ts'
 import {
-  ensurePositionTable,
   findHolder,
   findPosition,
-  lockPositionTable,
   type MadeObject,
   type Position,
   refuseForeign,
   registerPosition,
 } from './position.ts'
+import { ensurePositionTable, lockPositionTable } from './position-table.ts'
 import { keyOf, type RowKey, requireKeyIndex } from './row-key.ts'
 import { findSequence } from './sequences.ts'
 import { sideTable } from './snapshot-sides.ts'
