@@ -235,6 +235,22 @@ BEGIN
 END
 $$;
 
+-- A definition as it is, locked until the caller's transaction ends.
+CREATE OR REPLACE FUNCTION yardmaster.locked_replication(job_id integer)
+RETURNS jsonb LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  found_one jsonb;
+BEGIN
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = locked_replication.job_id FOR UPDATE;
+  found_one := yardmaster.replication_snapshot(locked_replication.job_id);
+  IF found_one IS NULL THEN
+    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(locked_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
+  END IF;
+  RETURN found_one;
+END
+$$;
+
 -- Changes options; a key that is absent from `changes` stays. Keys are the columns of the view `replications`.
 CREATE OR REPLACE FUNCTION yardmaster.alter_replication(job_id integer, changes jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -242,11 +258,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   before jsonb;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = alter_replication.job_id AND j.deleted_at IS NULL FOR UPDATE;
-  before := yardmaster.replication_snapshot(alter_replication.job_id);
-  IF before IS NULL THEN
-    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(alter_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
-  END IF;
+  before := yardmaster.locked_replication(alter_replication.job_id);
   PERFORM yardmaster.require_options(before ->> 'type', changes, false);
   PERFORM yardmaster.apply_replication_options(alter_replication.job_id, changes);
   UPDATE yardmaster.job j SET version = j.version + 1 WHERE j.id = alter_replication.job_id;
@@ -320,11 +332,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   before jsonb;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = pause_replication.job_id FOR UPDATE;
-  before := yardmaster.replication_snapshot(pause_replication.job_id);
-  IF before IS NULL THEN
-    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(pause_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
-  END IF;
+  before := yardmaster.locked_replication(pause_replication.job_id);
   IF before ->> 'status' NOT IN ('active', 'paused') THEN
     RAISE EXCEPTION 'A replication that is % cannot be paused.', before ->> 'status' USING ERRCODE = 'YM002';
   END IF;
@@ -346,11 +354,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   before jsonb;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = resume_replication.job_id FOR UPDATE;
-  before := yardmaster.replication_snapshot(resume_replication.job_id);
-  IF before IS NULL THEN
-    RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(resume_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
-  END IF;
+  before := yardmaster.locked_replication(resume_replication.job_id);
   IF before ->> 'status' NOT IN ('active', 'paused') THEN
     RAISE EXCEPTION 'A replication that is % cannot be resumed.', before ->> 'status' USING ERRCODE = 'YM002';
   END IF;
