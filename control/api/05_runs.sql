@@ -226,8 +226,8 @@ BEGIN
   WHERE a.token = finish_run.token AND a.status = 'RUNNING';
   IF NOT FOUND THEN
     RETURN EXISTS (SELECT 1 FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
-      WHERE a.token = finish_run.token AND r.message = finish_run.message
-        AND (a.status = finish_run.status OR finish_run.status = 'WAITING'));
+      WHERE a.token = finish_run.token AND r.message = finish_run.message AND r.status = finish_run.status
+        AND a.status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END);
   END IF;
   UPDATE yardmaster.run r SET status = finish_run.status, reason = finish_run.reason, message = finish_run.message,
     rows = finish_run.rows, bytes = finish_run.bytes,

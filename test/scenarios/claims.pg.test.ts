@@ -206,6 +206,17 @@ test('a slot that is due while somebody’s own run is open waits behind it, and
   expect(await claim(one, 4)).toMatchObject([{ job_id: job }])
 })
 
+test('what was given back has not ended, whatever else its attempt says afterwards', async () => {
+  const [job = 0] = await desk.jobs(1, 'back', '1 hour')
+  const one = await desk.worker('gives back', 1)
+  await desk.queue(job)
+  const [run] = await claim(one, 1)
+  expect(await finish(one, run?.token ?? '', 'WAITING')).toBe(true)
+  expect(await finish(one, run?.token ?? '', 'WAITING')).toBe(true)
+  expect(await finish(one, run?.token ?? '', 'CRITICAL')).toBe(false)
+  expect(await claim(one, 1)).toMatchObject([{ run_id: run?.run_id }])
+})
+
 test('a slot is made once, whoever finds it due, and however often it comes', async () => {
   const jobs = await desk.jobs(40, 'slot', '1 hour')
   const slot = '2026-02-01T10:00:00Z'
