@@ -5,6 +5,8 @@ import { isConnectionLoss, toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel, type Replication } from './definition.ts'
 import type { Connector } from './link.ts'
 import { findPosition, type Position } from './position.ts'
+import type { RefreshContext } from './refresh-context.ts'
+import type { RefreshResult } from './reporter.ts'
 
 /** Milliseconds for which a destination that is away is asked again: a server that recovers from a crash is back by then. */
 const lookUpPatience = 30_000
@@ -91,4 +93,17 @@ export async function withCommitLookedUp(
     if (after?.state.appliedBy !== about.token) throw failure
     return failure
   }
+}
+
+/** The rows are committed, so what breaks behind them makes no failed refresh; `left` says what is still to be done. */
+export function committedThenBroken(
+  context: RefreshContext,
+  failure: Failure,
+  loaded: { readonly rows: number; readonly bytes: number },
+  left: string,
+): RefreshResult {
+  const label = destinationLabel(context.replication)
+  if (context.signal.aborted) throw new Failure('cancelled', { message: `Cancelled. ${left}`, object: label })
+  const message = `${label}: ${loaded.rows} rows copied. ${left} (${failure.message})`
+  return { level: 'WARNING', reason: null, tookEffect: true, message, ...loaded }
 }

@@ -9,7 +9,7 @@ import { destinationLabel } from './definition.ts'
 import { runStatements } from './dependents.ts'
 import { inTransaction, type Link } from './link.ts'
 import type { Loaded } from './load.ts'
-import { withCommitLookedUp } from './lost-commit.ts'
+import { committedThenBroken, withCommitLookedUp } from './lost-commit.ts'
 import { describeTransaction, type OpenTransaction, openTransactions, waitForEnd } from './open-transactions.ts'
 import { findPosition, holdPosition, movePosition, type Position, type PositionState } from './position.ts'
 import type { RefreshContext } from './refresh-context.ts'
@@ -79,13 +79,10 @@ export function notShown(context: RefreshContext, why: string, loaded: Loaded): 
   return { level: 'WARNING', reason: null, tookEffect: false, message, ...loaded }
 }
 
-/** The swap is committed, so whatever breaks behind it makes no failed refresh of it: readers have the new rows. */
+/** What a refresh comes to whose connection broke behind the swap. */
 function shownThenBroken(context: RefreshContext, failure: Failure, loaded: Loaded): RefreshResult {
-  const label = destinationLabel(context.replication)
   const left = 'Readers see the new rows; what was left to do behind the swap is done by the next refresh.'
-  if (context.signal.aborted) throw new Failure('cancelled', { message: `Cancelled. ${left}`, object: label })
-  const message = `${label}: ${loaded.rows} rows copied. ${left} (${failure.message})`
-  return { level: 'WARNING', reason: null, tookEffect: true, message, ...loaded }
+  return committedThenBroken(context, failure, loaded, left)
 }
 
 /**

@@ -15,7 +15,7 @@ import {
   standingIndexes,
 } from './destination-indexes.ts'
 import { grantIndexMemory, type Loaded, loadFrozen } from './load.ts'
-import { withCommitLookedUp } from './lost-commit.ts'
+import { committedThenBroken, withCommitLookedUp } from './lost-commit.ts'
 import { holdPosition, movePosition, type Position, type PositionState } from './position.ts'
 import type { RefreshContext } from './refresh-context.ts'
 import type { RefreshResult } from './reporter.ts'
@@ -143,13 +143,10 @@ export function notEmptied(context: RefreshContext, why: string): RefreshResult 
   return { level: 'WARNING', reason: null, tookEffect: false, message, rows: 0, bytes: 0 }
 }
 
-/** The new rows are committed, so what breaks behind them makes no failed refresh of it. */
+/** What a refresh comes to whose connection broke behind the commit of its rows. */
 export function loadedThenBroken(context: RefreshContext, failure: Failure, loaded: Loaded): RefreshResult {
-  const label = destinationLabel(context.replication)
   const left = 'The new rows are there; sequences and ANALYZE are left to the next refresh.'
-  if (context.signal.aborted) throw new Failure('cancelled', { message: `Cancelled. ${left}`, object: label })
-  const message = `${label}: ${loaded.rows} rows copied. ${left} (${failure.message})`
-  return { level: 'WARNING', reason: null, tookEffect: true, message, ...loaded }
+  return committedThenBroken(context, failure, loaded, left)
 }
 
 /** Empties or makes the table; returns the statements that build its indexes when the rows are there. */

@@ -43,8 +43,8 @@ export class Worker implements Service {
   readonly #sessions = new SessionPool()
   /** Aborted when runs are to be broken off. */
   readonly #breakOff = new AbortController()
+  /** What this worker carries out, by its attempt's token, until its outcome is written. */
   readonly #running = new Map<string, Promise<void>>()
-  #known = new Set<string>()
   #looking: Promise<void> | undefined
   #again = false
   /** The answer to a claim was lost: what it gave is to be found. Now and then in any case: that claim may still be on its way. */
@@ -127,12 +127,9 @@ export class Worker implements Service {
       this.#heldAt = performance.now()
     }
     const free = this.#options.slots - this.#running.size
-    if (free > 0) {
-      const claims = await claimRuns(control, recorder.registration.id, free)
-      this.#begin(claims)
-      if (claims.length === free) return this.#untilDue(false)
-    }
-    return this.#untilDue(free > 0)
+    const claims = free > 0 ? await claimRuns(control, recorder.registration.id, free) : []
+    this.#begin(claims)
+    return this.#untilDue(claims.length < free)
   }
 
   async #untilDue(mayTake: boolean): Promise<number> {
@@ -144,15 +141,13 @@ export class Worker implements Service {
 
   #begin(claims: readonly Claim[]): void {
     for (const claim of claims) {
-      if (this.#known.has(claim.token)) continue
-      this.#known.add(claim.token)
+      if (this.#running.has(claim.token)) continue
       const run = this.#carryOut(claim)
         .catch((error: unknown) => {
           this.#options.say?.(`Run ${claim.run_id}: ${toFailure(error, { side: 'control' }).message}`)
         })
         .finally(() => {
           this.#running.delete(claim.token)
-          this.#known.delete(claim.token)
           this.wake()
         })
       this.#running.set(claim.token, run)
