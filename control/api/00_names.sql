@@ -16,3 +16,11 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
       FROM string_to_table(name, NULL) WITH ORDINALITY AS letters(letter, place))
   END
 $$;
+
+-- `a`, `a and b`, `a, b and c`, at most eight by name.
+CREATE OR REPLACE FUNCTION yardmaster.names_in_words(names text[])
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN cardinality(names) > 8 THEN format('%s and %s more', array_to_string(names[1:7], ', '), cardinality(names) - 7)
+    WHEN cardinality(names) > 1 THEN array_to_string(names[1:cardinality(names) - 1], ', ') || ' and ' || names[cardinality(names)]
+    ELSE names[1] END
+$$;

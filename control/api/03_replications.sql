@@ -14,7 +14,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
       THEN greatest(2 * j.period, interval '5 minutes')
         + coalesce(r.leaves_out, CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval END, interval '0') END) AS late_after,
-    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin
+    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin, j.pool
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
   JOIN yardmaster.managed_database s ON s.id = r.source_database
@@ -113,6 +113,7 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WHEN name IN ('timezone', 'control_timezone') THEN 'a time zone'
     WHEN name = 'control_by' THEN 'time or serial'
     WHEN name = 'dst_window' THEN 'off or two times such as 00:30-02:30'
+    WHEN name = 'pool' THEN 'the name of a pool'
     WHEN name IN ('condition', 'site', 'control_column', 'boundary', 'cron') THEN 'a text' END
 $$;
 
@@ -128,6 +129,7 @@ BEGIN
     WHEN 'a whole number above 0' THEN jsonb_typeof(value) = 'number' AND content ~ '^[1-9][0-9]{0,17}$'
     WHEN 'an interval that is not negative' THEN jsonb_typeof(value) = 'string' AND content::interval >= interval '0' AND isfinite(content::interval)
     WHEN 'an interval above 0' THEN jsonb_typeof(value) = 'string' AND content::interval > interval '0' AND isfinite(content::interval)
+    WHEN 'the name of a pool' THEN jsonb_typeof(value) = 'string' AND content ~ '^[^:]+$' AND octet_length(content) <= 200
     WHEN 'a time zone' THEN jsonb_typeof(value) = 'string' AND content ~ '^[A-Za-z]' AND now() AT TIME ZONE content IS NOT NULL
     WHEN 'time or serial' THEN content IN ('time', 'serial')
     WHEN 'off or two times such as 00:30-02:30' THEN content = 'off' OR content ~ '^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$'
@@ -153,9 +155,9 @@ BEGIN
     IF option.kind IS NULL OR (NOT adding AND option.key IN ('load_data', 'control_column', 'control_by', 'key')) THEN
       RAISE EXCEPTION 'A replication has no %option %.', CASE WHEN adding THEN '' ELSE 'changeable ' END, option.key
         USING ERRCODE = 'YM003', HINT = 'They are columns, condition, build_indexes, post_script, sequences, truncate_cascade, swap_wait, '
-          'site, boundary, row_limit, control_timezone, dst_window, schedule_interval, cron, timezone and lag_target.';
+          'site, pool, boundary, row_limit, control_timezone, dst_window, schedule_interval, cron, timezone and lag_target.';
     END IF;
-    CONTINUE WHEN option.value = 'null' AND option.key IN ('columns', 'condition', 'site', 'key', 'row_limit', 'control_timezone',
+    CONTINUE WHEN option.value = 'null' AND option.key IN ('columns', 'condition', 'site', 'pool', 'key', 'row_limit', 'control_timezone',
       'dst_window', 'schedule_interval', 'cron', 'lag_target', 'control_column', 'control_by');
     IF yardmaster.option_fits(option.kind, option.value) IS NOT TRUE THEN
       RAISE EXCEPTION 'The option % must be %, not %.', option.key, option.kind, option.value USING ERRCODE = 'YM003';
@@ -202,10 +204,15 @@ BEGIN
     control_timezone = CASE WHEN options ? 'control_timezone' THEN options ->> 'control_timezone' ELSE r.control_timezone END,
     dst_window = CASE WHEN options ? 'dst_window' THEN options ->> 'dst_window' ELSE r.dst_window END
   WHERE r.job_id = apply_replication_options.job_id;
+  PERFORM yardmaster.name_site(options ->> 'site');
   UPDATE yardmaster.job j SET
+    pool = CASE WHEN options ? 'pool' THEN options ->> 'pool' ELSE j.pool END,
     site = CASE WHEN options ? 'site' THEN options ->> 'site' ELSE j.site END,
     lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END
   WHERE j.id = apply_replication_options.job_id;
+  IF options ? 'site' THEN
+    UPDATE yardmaster.run r SET site = options ->> 'site' WHERE r.job_id = apply_replication_options.job_id AND r.status = 'WAITING';
+  END IF;
   IF options ?| '{schedule_interval, cron, timezone}' THEN
     PERFORM yardmaster.set_schedule(apply_replication_options.job_id,
       options -> 'schedule_interval', options -> 'cron', options ->> 'timezone');

@@ -25,13 +25,20 @@ $$;
 
 -- Registers the calling session's process as a worker. Slots 0: a command, which takes nothing that waits.
 CREATE OR REPLACE FUNCTION yardmaster.register_worker(name text, host text, slots integer)
-RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  new_id bigint;
+BEGIN
   DELETE FROM yardmaster.worker w WHERE w.id IN (
     SELECT v.id FROM yardmaster.worker v WHERE v.ended_at < clock_timestamp() - interval '7 days' ORDER BY v.id LIMIT 100 FOR UPDATE SKIP LOCKED);
   INSERT INTO yardmaster.worker (name, host, slots, session_pid, session_start, lease_until)
-  SELECT $1, $2, $3, a.pid, a.backend_start, clock_timestamp() + yardmaster.lease_length()
+  SELECT register_worker.name, yardmaster.host_of(register_worker.host), register_worker.slots, a.pid, a.backend_start,
+    clock_timestamp() + yardmaster.lease_length()
   FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
-  RETURNING id
+  RETURNING id INTO new_id;
+  RETURN new_id;
+END
 $$;
 
 -- Says that a worker lives, by its session, which may be a new one. One that was given up meanwhile lives again, with those of
@@ -122,6 +129,7 @@ BEGIN
   UPDATE yardmaster.worker w SET ended_at = clock_timestamp(), end_reason = 'stopped'
   WHERE w.id = end_worker.worker_id AND w.ended_at IS NULL;
   PERFORM yardmaster.give_up_attempts(ARRAY[end_worker.worker_id]);
+  PERFORM yardmaster.wake_workers();
 END
 $$;
 
@@ -146,6 +154,10 @@ BEGIN
       AND NOT EXISTS (SELECT 1 FROM pg_stat_activity s WHERE s.pid = v.session_pid
         AND coalesce(s.backend_start, v.session_start) = v.session_start)
     FOR UPDATE SKIP LOCKED);
+  -- Its host may not be active any more: others may take what waits for it.
+  IF FOUND THEN
+    PERFORM yardmaster.wake_workers();
+  END IF;
   WITH gone AS (
     SELECT w.id FROM yardmaster.worker w
     WHERE w.ended_at IS NULL AND (
@@ -162,6 +174,7 @@ BEGIN
     RETURN 0;
   END IF;
   PERFORM yardmaster.give_up_attempts(lost);
+  PERFORM yardmaster.wake_workers();
   RETURN cardinality(lost);
 END
 $$;

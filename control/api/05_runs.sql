@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW yardmaster.runs AS
   SELECT r.id, r.job_id, r.slot, r.operation, r.object, j.kind, r.site, r.status, r.reason, r.queued, r.requested, r.started_at,
-    r.finished_at, r.rows, r.bytes, r.message, a.worker, a.host, a.number AS attempt, a.id AS attempt_id
+    r.finished_at, r.rows, r.bytes, r.message, a.worker, a.host, a.number AS attempt, a.id AS attempt_id, a.placement
   FROM yardmaster.run r
   JOIN yardmaster.job j ON j.id = r.job_id
   LEFT JOIN LATERAL (SELECT * FROM yardmaster.attempt a WHERE a.run_id = r.id ORDER BY a.number DESC LIMIT 1) a ON true;
@@ -18,6 +18,11 @@ CREATE OR REPLACE FUNCTION yardmaster.begin_run(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  IF EXISTS (SELECT 1 FROM yardmaster.worker w JOIN yardmaster.binding b ON b.host = w.host
+      WHERE w.id = begin_run.worker_id AND b.site = begin_run.site AND b.binding = 'forbid') THEN
+    RAISE EXCEPTION '% never runs work of %: the binding forbids it, also by hand.', (SELECT w.host FROM yardmaster.worker w WHERE w.id = begin_run.worker_id),
+      yardmaster.site_label(begin_run.site) USING ERRCODE = 'YM006';
+  END IF;
   LOOP
     INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, started_at)
     VALUES (begin_run.job_id, clock_timestamp(), begin_run.database_id, begin_run.operation, begin_run.object, begin_run.site,
@@ -62,56 +67,115 @@ BEGIN
 END
 $$;
 
--- Takes work for a worker: slots that are due become runs, and of the runs that wait, oldest first, at most `slots` become the
--- worker's, each with a new attempt. No run is ever given twice, and never two of one job. `job_ids`: only of these jobs.
+-- Runs that wait for a worker and could begin now, as far as their jobs go.
+CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
+  SELECT r.id, r.slot, r.site, r.job_id, j.kind
+  FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
+  WHERE r.status = 'WAITING' AND r.queued
+    AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
+    AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
+      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)));
+
+-- Takes work for a worker: slots that are due become runs, and of the runs that wait and that its host may take, oldest first, at
+-- most `slots` become the worker's, each with a new attempt. No run is ever given twice, and never two of one job. `job_ids`:
+-- only of these jobs.
 CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer, job_ids integer[] DEFAULT NULL)
 RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+  mine yardmaster.worker;
   free integer;
-  given bigint[];
+  is_limited boolean;
+  -- So many candidates are looked at. Others may be taking the same ones: then more are.
+  width integer;
+  full_keys text[];
+  full_sites text[];
+  sites integer;
+  candidates bigint[];
+  codes text[];
+  begun bigint[];
+  given bigint[] := '{}';
 BEGIN
   PERFORM yardmaster.queue_due_slots(kinds, job_ids);
   -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never. A statement of its
   -- own, so that the next one counts what the claim before it took.
-  PERFORM 1 FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE;
+  SELECT * INTO mine FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  SELECT least(claim_runs.slots, w.slots - (
-    SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING')) INTO free
-  FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id;
-  BEGIN
-    WITH taken AS (
-      SELECT r.id FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
-      WHERE r.status = 'WAITING' AND r.queued AND j.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
-        AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
-        AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
-          AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)))
-      ORDER BY r.slot, r.id
-      LIMIT greatest(free, 0)
-      FOR UPDATE OF r SKIP LOCKED
-    ), started AS (
-      UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
-      -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
-      WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
-    ), attempts AS (
-      INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status)
-      SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING'
-      FROM taken t, yardmaster.worker w WHERE w.id = claim_runs.worker_id
-      RETURNING id
+  is_limited := yardmaster.lock_limits(mine.host);
+  SELECT least(claim_runs.slots, mine.slots - (
+    SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = mine.id AND a.status = 'RUNNING')) INTO free;
+  width := greatest(free, 1);
+  LOOP
+    IF is_limited THEN
+      free := least(free, (SELECT h.room FROM yardmaster.host_room h WHERE h.host = mine.host AND h.of_host));
+      full_keys := ARRAY(SELECT l.key FROM yardmaster.limits l WHERE l.running >= l.slots);
+      full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0);
+    END IF;
+    EXIT WHEN free <= 0;
+    -- Site by site, so that what this host may not take is not even read: first the sites whose oldest run is oldest, then
+    -- the oldest runs of these.
+    WITH open AS MATERIALIZED (
+      SELECT * FROM yardmaster.open_sites(mine.host)
+    ), head AS MATERIALIZED (
+      SELECT o.* FROM open o CROSS JOIN LATERAL (
+        SELECT r.slot, r.id FROM yardmaster.run r
+        WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot <= o.due_by
+        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) first
+      ORDER BY first.slot, first.id LIMIT width
+    ), candidate AS (
+      SELECT c.id, c.slot, h.code FROM head h CROSS JOIN LATERAL (
+        SELECT r.id, r.slot FROM yardmaster.claimable_runs r
+        WHERE ARRAY[r.site] = ARRAY[h.site] AND r.slot <= h.due_by
+          AND r.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
+          AND (NOT is_limited OR coalesce(r.site <> ALL (full_sites), true)
+            AND NOT EXISTS (SELECT 1 FROM yardmaster.run_limits l WHERE l.run_id = r.id AND l.key = ANY (full_keys)))
+        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT width) c
+      ORDER BY c.slot, c.id LIMIT width
     )
-    SELECT array_agg(a.id) INTO given FROM attempts a;
-  EXCEPTION WHEN unique_violation THEN
-    -- Another claim took a run of the same job in this very moment: there is another look soon.
-    RETURN;
-  END;
-  -- Behind the block: what it returned would stay returned though it was rolled back.
+    SELECT (SELECT count(*) FROM head), coalesce(array_agg(c.id ORDER BY c.slot, c.id), '{}'), coalesce(array_agg(c.code ORDER BY c.slot, c.id), '{}')
+    INTO sites, candidates, codes FROM candidate c;
+    begun := yardmaster.begin_attempts(mine.id, candidates, codes, free,
+      CASE WHEN is_limited THEN yardmaster.within_limits(candidates, mine.host) ELSE candidates END);
+    given := given || begun;
+    free := free - cardinality(begun);
+    EXIT WHEN cardinality(candidates) < width AND sites < width AND (cardinality(begun) = 0 OR NOT is_limited);
+    width := width * 4;
+  END LOOP;
   RETURN QUERY
   SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
   FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
   WHERE a.id = ANY (given) ORDER BY r.slot, r.id;
+END
+$$;
+
+-- Begins at most `most` of these runs, of those that `allowed` names and nobody else has his hands on; returns the attempts. None
+-- where another claim took a run of the same job in this very moment: there is another look soon. `codes`: why this host may.
+CREATE OR REPLACE FUNCTION yardmaster.begin_attempts(worker_id bigint, run_ids bigint[], codes text[], most integer, allowed bigint[])
+RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  begun bigint[];
+BEGIN
+  WITH taken AS (
+    SELECT r.id FROM yardmaster.run r WHERE r.id = ANY (allowed) AND r.status = 'WAITING'
+    ORDER BY r.slot, r.id LIMIT most FOR UPDATE SKIP LOCKED
+  ), started AS (
+    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
+    -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
+    WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
+  ), attempts AS (
+    INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status, placement)
+    SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING', c.code
+    FROM taken t JOIN unnest(run_ids, codes) AS c(id, code) ON c.id = t.id, yardmaster.worker w WHERE w.id = begin_attempts.worker_id
+    RETURNING id
+  )
+  SELECT array_agg(a.id) INTO begun FROM attempts a;
+  RETURN coalesce(begun, '{}');
+EXCEPTION WHEN unique_violation THEN
+  RETURN '{}';
 END
 $$;
 
@@ -159,6 +223,22 @@ RETURNS float8 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT extract(epoch FROM j.next_start - clock_timestamp())::float8 FROM yardmaster.job j
   WHERE j.status = 'active' AND j.next_start IS NOT NULL AND j.kind = ANY ($1)
   ORDER BY j.next_start, j.id LIMIT 1
+$$;
+
+-- Seconds until there may be something new for a worker: the next slot that is due, or a run that waits for another host and that
+-- its own may take then. NULL when nothing is known.
+CREATE OR REPLACE FUNCTION yardmaster.seconds_until_work(worker_id bigint, kinds text[])
+RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN least(yardmaster.seconds_until_due(kinds), (
+    SELECT min(extract(epoch FROM next.slot - o.due_by))::float8
+    FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_sites(w.host) o CROSS JOIN LATERAL (
+      SELECT r.slot FROM yardmaster.run r
+      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot > o.due_by
+      ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) next
+    WHERE w.id = seconds_until_work.worker_id AND o.code = 'fallback_elapsed'));
+END
 $$;
 
 -- Jobs with a schedule whose next start is to be decided: what the decision needs. `facts` goes back with the decision.
@@ -237,6 +317,10 @@ BEGIN
   IF ended.status = 'WAITING' THEN
     PERFORM yardmaster.wake_workers();
     RETURN true;
+  END IF;
+  -- Others may have waited for the room that it took.
+  IF EXISTS (SELECT 1 FROM yardmaster.concurrency_limit) THEN
+    PERFORM yardmaster.wake_workers();
   END IF;
   UPDATE yardmaster.job j SET last_finish = ended.finished_at,
     failures = CASE WHEN ended.reason IN ('cancelled', 'refused', 'locked') THEN j.failures

@@ -35,6 +35,13 @@ BEGIN
     FROM (SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
       FROM watched w WHERE w.status = 'active' AND w.has_schedule) s
     WHERE s.scheduled > 0 AND NOT yardmaster.is_staffed()
+    UNION ALL
+    SELECT s.alert_code, s.alert_status, 'site ' || yardmaster.site_label(s.site), s.alert_text FROM yardmaster.site_alerts() s
+    WHERE yardmaster.name_is_like('site ' || yardmaster.site_label(s.site), pattern)
+    UNION ALL
+    SELECT 2, 'bindings_refused', f.path, format('the bindings before it stay in force: since %s, %s on %s is watched and can''t be applied: %s',
+      to_char(f.since, 'YYYY-MM-DD HH24:MI TZ'), f.path, f.host, f.message)
+    FROM yardmaster.refused_file f WHERE yardmaster.name_is_like(f.path, pattern)
   )
   SELECT a.code, a.status, a.job_name, a.text FROM alerts a
   UNION ALL

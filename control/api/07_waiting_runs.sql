@@ -11,55 +11,74 @@ RETURNS TABLE (job_id integer, runs integer) LANGUAGE sql STABLE SET search_path
   ORDER BY j.last_finish NULLS FIRST, j.next_start, j.id
 $$;
 
--- Why a run that waits does not start: the first of the checks that it fails, in order. No row for one that does not wait.
-CREATE OR REPLACE FUNCTION yardmaster.why_waiting(run_id bigint)
-RETURNS TABLE (code text, why text) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- Why a run that waits does not start: each thing that must be so before it does, in order, whether it is so, and in words. No row
+-- for one that does not wait.
+CREATE OR REPLACE FUNCTION yardmaster.waiting_checks(run_id bigint)
+RETURNS TABLE (place integer, "check" text, ok boolean, code text, why text) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   mine record;
-  other record;
-  hosts record;
+  found_code text;
+  reason text;
+  host record;
 BEGIN
-  SELECT r.id, r.job_id, r.slot, r.object, r.requested, r.reason, r.message, j.status, j.paused_by, j.pause_note, j.paused_at INTO mine
-  FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id WHERE r.id = why_waiting.run_id AND r.status = 'WAITING';
+  SELECT r.id, r.job_id, r.slot, r.site, r.object, r.requested, j.status, j.paused_by, j.pause_note, j.paused_at INTO mine
+  FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id WHERE r.id = waiting_checks.run_id AND r.status = 'WAITING';
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  IF mine.status = 'paused' AND NOT mine.requested THEN
-    RETURN QUERY SELECT 'paused', format('%s is paused since %s by %s%s', mine.object, to_char(mine.paused_at, 'YYYY-MM-DD HH24:MI'),
-      mine.paused_by, coalesce(': ' || mine.pause_note, '.'));
-    RETURN;
-  END IF;
-  IF mine.status <> 'active' AND NOT mine.requested THEN
-    RETURN QUERY SELECT 'not_active', format('%s is %s: only what somebody asks for is run.', mine.object, mine.status);
-    RETURN;
-  END IF;
-  IF mine.slot > clock_timestamp() THEN
-    RETURN QUERY SELECT 'not_due', format('It is due at %s.', to_char(mine.slot, 'YYYY-MM-DD HH24:MI:SS TZ'));
-    RETURN;
-  END IF;
-  SELECT o.id, o.status, a.worker INTO other FROM yardmaster.run o
-  LEFT JOIN yardmaster.attempt a ON a.run_id = o.id AND a.status = 'RUNNING'
+  RETURN QUERY SELECT 1, 'scheduled', mine.requested OR mine.status = 'active',
+    CASE WHEN mine.requested THEN 'requested' WHEN mine.status = 'active' THEN 'scheduled' WHEN mine.status = 'paused' THEN 'paused' ELSE 'not_active' END,
+    CASE WHEN mine.requested THEN 'Somebody asked for it.'
+      WHEN mine.status = 'active' THEN format('%s is active.', mine.object)
+      WHEN mine.status = 'paused' THEN format('%s is paused since %s by %s%s', mine.object, to_char(mine.paused_at, 'YYYY-MM-DD HH24:MI'),
+        mine.paused_by, coalesce(': ' || mine.pause_note, '.'))
+      ELSE format('%s is %s: only what somebody asks for is run.', mine.object, mine.status) END;
+  RETURN QUERY SELECT 2, 'due', mine.slot <= clock_timestamp(), CASE WHEN mine.slot <= clock_timestamp() THEN 'due' ELSE 'not_due' END,
+    format(CASE WHEN mine.slot <= clock_timestamp() THEN 'It has been due since %s.' ELSE 'It is due at %s.' END,
+      to_char(mine.slot, 'YYYY-MM-DD HH24:MI:SS TZ'));
+  SELECT CASE o.status
+      WHEN 'RUNNING' THEN format('Run %s of the same copy is under way%s; one runs at a time.', o.id, coalesce(' by ' || a.worker, ''))
+      ELSE format('Run %s of the same copy waits before it; one runs at a time.', o.id) END INTO reason
+  FROM yardmaster.run o LEFT JOIN yardmaster.attempt a ON a.run_id = o.id AND a.status = 'RUNNING'
   WHERE o.job_id = mine.job_id AND o.id <> mine.id
     AND (o.status = 'RUNNING' OR o.queued AND o.status = 'WAITING' AND (o.slot, o.id) < (mine.slot, mine.id))
   ORDER BY o.status, o.slot LIMIT 1;
-  IF FOUND THEN
-    RETURN QUERY SELECT 'overlap', CASE other.status
-      WHEN 'RUNNING' THEN format('Run %s of the same copy is under way%s; one runs at a time.', other.id, coalesce(' by ' || other.worker, ''))
-      ELSE format('Run %s of the same copy waits before it; one runs at a time.', other.id) END;
-    RETURN;
-  END IF;
-  SELECT count(*) AS alive, coalesce(sum(w.slots), 0) AS slots, coalesce(sum(w.running), 0) AS running INTO hosts
-  FROM yardmaster.workers w WHERE w.alive AND w.slots > 0;
-  IF hosts.alive = 0 THEN
-    RETURN QUERY SELECT 'no_worker', 'No worker is alive. Start one: yardmaster worker; or work off what is due once: yardmaster run-due.'::text;
-  ELSIF hosts.running >= hosts.slots THEN
-    RETURN QUERY SELECT 'no_free_slot', format('All %s slots of %s workers are taken; %s runs wait before it.', hosts.slots, hosts.alive,
-      (SELECT count(*) FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.slot, o.id) < (mine.slot, mine.id)));
-  ELSE
-    RETURN QUERY SELECT 'starting', 'A worker is about to take it.'::text;
-  END IF;
+  RETURN QUERY SELECT 3, 'overlap', reason IS NULL, CASE WHEN reason IS NULL THEN 'alone' ELSE 'overlap' END,
+    coalesce(reason, 'No other run of it is under way or before it.');
+  reason := (SELECT format('The limit %s allows %s at once: %s.', l.key, l.slots,
+      CASE l.slots WHEN 0 THEN 'nothing starts' ELSE 'taken by ' || yardmaster.names_in_words(ARRAY(
+        SELECT format('run %s (%s)', h.run_id, r.object) FROM yardmaster.run_limits h JOIN yardmaster.run r ON r.id = h.run_id
+        WHERE h.key = l.key AND h.status = 'RUNNING' ORDER BY h.run_id)) END)
+    FROM yardmaster.run_limits m JOIN yardmaster.limits l ON l.key = m.key
+    WHERE m.run_id = mine.id AND l.running >= l.slots ORDER BY l.key LIMIT 1);
+  RETURN QUERY SELECT 4, 'limit', reason IS NULL, CASE WHEN reason IS NULL THEN 'within_limits' ELSE 'limit' END,
+    coalesce(reason, 'No limit holds it back.');
+  -- By the rule alone; whether there is room is the next question.
+  SELECT coalesce(bool_or(m.may_run OR m.code IN ('host_full', 'pair_full')), false) AS may, coalesce(bool_or(m.may_run), false) AS has_room,
+    count(*) FILTER (WHERE m.active) AS active,
+    array_agg(m.host) FILTER (WHERE m.may_run OR m.code IN ('host_full', 'pair_full')) AS hosts,
+    string_agg(m.why, ' ') FILTER (WHERE m.code IN ('host_full', 'pair_full')) AS full_ones,
+    array_to_string((array_agg(m.why ORDER BY m.active DESC, m.host))[1:8], ' ') AS sentences
+  INTO host FROM yardmaster.placement_matrix(ARRAY[mine.site], due => mine.slot) m;
+  found_code := CASE WHEN host.may THEN 'may_run' WHEN NOT EXISTS (SELECT 1 FROM yardmaster.workers w WHERE w.alive AND w.slots > 0) THEN 'no_worker'
+    ELSE 'placement' END;
+  RETURN QUERY SELECT 5, 'host', host.may, found_code, CASE found_code
+    WHEN 'may_run' THEN format('%s may take it.', yardmaster.names_in_words(host.hosts))
+    WHEN 'no_worker' THEN 'No worker is alive. Start one: yardmaster worker; or work off what is due once: yardmaster run-due.'
+    ELSE format('No host may take work of %s now. %s', CASE WHEN mine.site IS NULL THEN 'no site' ELSE yardmaster.site_label(mine.site) END, host.sentences) END;
+  RETURN QUERY SELECT 6, 'slot', host.has_room, CASE WHEN host.has_room THEN 'starting' ELSE 'no_slot' END,
+    CASE WHEN host.has_room THEN 'A worker is about to take it.'
+      WHEN host.may THEN format('%s Before it wait: %s.', host.full_ones, (SELECT CASE WHEN count(*) > 1000 THEN '1000+' ELSE count(*)::text END
+        FROM (SELECT 1 FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.slot, o.id) < (mine.slot, mine.id) LIMIT 1001) x))
+      ELSE 'No host may take it.' END;
 END
+$$;
+
+-- Why a run that waits does not start: the first of the checks that it fails. No row for one that does not wait.
+CREATE OR REPLACE FUNCTION yardmaster.why_waiting(run_id bigint)
+RETURNS TABLE (code text, why text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.code, c.why FROM yardmaster.waiting_checks($1) c ORDER BY NOT c.ok DESC, CASE WHEN c.ok THEN -c.place ELSE c.place END LIMIT 1
 $$;
 
 -- Calls a run off. One that waits is over at once; one that runs is broken off by whoever carries it out, within a second or

@@ -300,6 +300,39 @@ const entries = {
     meaning: 'Another process holds the embedded PostgreSQL’s start and stop for too long.',
     remedy: 'Look what the process that is named does; end it if it hangs, then run the command again.',
   },
+  // Placement
+  bindings_invalid: {
+    meaning: 'A file of bindings has lines that cannot be read; all of them are named, and nothing was applied.',
+    remedy: 'Correct the lines that are named, then apply the file again.',
+  },
+  site_stranded: {
+    meaning: 'A change of bindings would leave a site without any host that may run its work.',
+    remedy: 'Allow a host for the site, or add --force to let its work wait.',
+  },
+  site_unknown: {
+    meaning: 'Nothing is known of a site of this name: no binding, no job, no run.',
+    remedy: 'See `yardmaster site list`.',
+  },
+  host_forbidden: {
+    meaning: 'A binding forbids this host to run the work of this site.',
+    remedy: 'Hand it to a worker on another host with --queue, or change the binding.',
+  },
+  host_unknown: {
+    meaning: 'Nothing is known of a host of this name: no worker, no binding, no setting.',
+    remedy: 'See `yardmaster host list`; `yardmaster host set HOST` makes one known before its workers start.',
+  },
+  host_refused: {
+    meaning: 'What was said about a host contradicts what is known of another one.',
+    remedy: 'See `yardmaster host list`.',
+  },
+  limit_unknown: {
+    meaning: 'There is no limit with this key.',
+    remedy: 'See `yardmaster limit list`.',
+  },
+  nothing_to_undo: {
+    meaning: 'No change of bindings is left that could be undone.',
+    remedy: 'See `yardmaster binding history`.',
+  },
   // HTTP
   listen_failed: {
     meaning: 'The address that the page should have is taken, or not one of this machine.',

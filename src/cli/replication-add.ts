@@ -94,6 +94,7 @@ function wantedReplication(type: ReplicationType, source: string, flags: Record<
     }),
     lagTarget: value<number | null>('lagTarget', standard.lagTarget),
     site: value<string | null>('site', standard.site),
+    pool: value<string | null>('pool', standard.pool),
   }
 }
 

@@ -54,6 +54,12 @@ export const replicationOptions = {
     schema: z.string(),
     help: 'site that the work belongs to (placement)',
   },
+  pool: {
+    flag: '--pool <name>',
+    column: 'pool',
+    schema: z.string().regex(/^[^:]{1,200}$/, 'it must be a name without a colon'),
+    help: 'pool that it belongs to: `yardmaster limit set NAME n` says how many of one run at once',
+  },
   postScript: {
     flag: '--post-script <sql>',
     column: 'post_script',

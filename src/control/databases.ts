@@ -122,7 +122,7 @@ export async function removeDatabase(control: Control, name: string): Promise<vo
   } catch (error) {
     const failure = control.session.failure(error)
     if (failure.sqlstate !== 'YM002') throw failure
-    throw new Failure('database_in_use', { message: failure.message.replace(/ \(SQLSTATE .*$/s, ''), object: name })
+    throw new Failure('database_in_use', { message: failure.message, object: name })
   }
 }
 

@@ -53,10 +53,16 @@ export async function heldClaims(control: Control, workerId: string): Promise<Cl
   )
 }
 
-/** Milliseconds until the next slot is due, by the control server's clock; Infinity when none is known. */
-export async function millisecondsUntilDue(control: Control): Promise<number> {
+/**
+ * Milliseconds until there may be something new for a worker, by the control server's clock: a slot that is due, or a run that its
+ * host may take by then. Infinity when nothing is known.
+ */
+export async function millisecondsUntilWork(control: Control, workerId: string): Promise<number> {
   const row = await control.perform(
-    (session) => session.one<{ seconds: number | null }>(sql`select yardmaster.seconds_until_due(${kinds}) as seconds`),
+    (session) =>
+      session.one<{ seconds: number | null }>(
+        sql`select yardmaster.seconds_until_work(${workerId}, ${kinds}) as seconds`,
+      ),
     0,
   )
   return row.seconds === null ? Number.POSITIVE_INFINITY : Math.max(0, row.seconds * 1000)

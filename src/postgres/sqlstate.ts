@@ -32,6 +32,9 @@ const bySqlstate = new Map<string, (side: Side) => Verdict>(
     '57P03': lost,
     '57P05': lost,
     '25P03': lost,
+    // Our own: what functions of the control schema refuse.
+    YM005: () => ({ code: 'site_stranded', retryable: false }),
+    YM006: () => ({ code: 'host_forbidden', retryable: false }),
   }),
 )
 
@@ -72,7 +75,11 @@ export function toFailure(error: unknown, context: { side: Side; object?: string
   const fromServer = raw.severity !== undefined && raw.code !== undefined
   const verdict = fromServer ? verdictOf(raw.code ?? '', context.side) : driverVerdict(error, raw, context.side)
   const said = raw.message || raw.errors?.map((one) => one.message).join('; ') || raw.code || String(error)
-  const parts = [fromServer ? `${said.trim()} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
+  // What we raise ourselves is said as it is.
+  const isOurs = fromServer && /^YM\d/.test(raw.code ?? '')
+  const parts = isOurs
+    ? [said, raw.detail]
+    : [fromServer ? `${said.trim()} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
   return new Failure(verdict.code, {
     message: forPeople(parts.filter((part) => part).join('; ')),
     object: context.object,

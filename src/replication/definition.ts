@@ -50,6 +50,8 @@ export interface Replication {
   /** Milliseconds that the copy may be behind; null for the default: twice the period, at least 5 minutes. */
   readonly lagTarget: number | null
   readonly site: string | null
+  /** Jobs of one pool share a limit of that name. */
+  readonly pool: string | null
   readonly status: 'setting_up' | 'active' | 'paused' | 'broken' | 'removing'
   readonly version: number
 }
@@ -79,6 +81,7 @@ export const definitionDefaults = {
   schedule: { every: null, cron: null, timezone: 'UTC' },
   lagTarget: null,
   site: null,
+  pool: null,
 } as const satisfies Partial<Replication>
 
 /** `database:schema.table`, the name of a replication everywhere. */

@@ -36,6 +36,7 @@ interface Row {
   timezone: string
   lag_target_ms: number | null
   site: string | null
+  pool: string | null
   status: Replication['status']
   version: number
 }
@@ -45,7 +46,7 @@ const selection = sql`
     destination_name, columns, condition, build_indexes, load_data, post_script, sequences, truncate_cascade,
     (extract(epoch from swap_wait) * 1000)::float8 as swap_wait_ms, control_column, control_by, boundary, control_timezone, dst_window,
     key, row_limit, schedule_interval::text, cron, timezone, (extract(epoch from lag_target) * 1000)::float8 as lag_target_ms,
-    site, status, version
+    site, pool, status, version
   from yardmaster.replications`
 
 function fromRow(row: Row): Replication {
@@ -71,6 +72,7 @@ function fromRow(row: Row): Replication {
     schedule: { every: row.schedule_interval, cron: row.cron, timezone: row.timezone },
     lagTarget: row.lag_target_ms,
     site: row.site,
+    pool: row.pool,
     status: row.status,
     version: row.version,
   }
@@ -187,6 +189,7 @@ function optionsOf(wanted: NewReplication): Record<string, unknown> {
     timezone: schedule.timezone,
     lag_target: wanted.lagTarget === null ? null : `${wanted.lagTarget} milliseconds`,
     site: wanted.site,
+    pool: wanted.pool,
   }
 }
 

@@ -1,7 +1,7 @@
 import { crashPoint } from '../base/crash-point.ts'
 import type { Service } from '../base/service.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
-import { type Claim, claimRuns, heldClaims, millisecondsUntilDue } from '../jobs/claim.ts'
+import { type Claim, claimRuns, heldClaims, millisecondsUntilWork } from '../jobs/claim.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
@@ -129,14 +129,15 @@ export class Worker implements Service {
     const free = this.#options.slots - this.#running.size
     const claims = free > 0 ? await claimRuns(control, recorder.registration.id, free) : []
     this.#begin(claims)
-    return this.#untilDue(claims.length < free)
+    return this.#untilWork(claims.length < free)
   }
 
-  async #untilDue(mayTake: boolean): Promise<number> {
-    if ((await decideNextStarts(this.#place.control)) > 0) crashPoint('worker-after-next-starts')
+  async #untilWork(mayTake: boolean): Promise<number> {
+    const { control, recorder } = this.#place
+    if ((await decideNextStarts(control)) > 0) crashPoint('worker-after-next-starts')
     // Whoever ends next looks again.
     if (!mayTake) return backstop
-    return Math.min(backstop, Math.max(1, await millisecondsUntilDue(this.#place.control)))
+    return Math.min(backstop, Math.max(1, await millisecondsUntilWork(control, recorder.registration.id)))
   }
 
   #begin(claims: readonly Claim[]): void {

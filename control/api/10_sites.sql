@@ -1,0 +1,108 @@
+-- Sites: whom work belongs to. A label; NULL is work of no site, the empty text the default site.
+
+-- As people read it.
+CREATE OR REPLACE FUNCTION yardmaster.site_label(site text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN site IS NULL THEN 'no site' WHEN site = '' THEN 'the default site' ELSE site END
+$$;
+
+-- Makes a site known, which it must be before work can belong to it.
+CREATE OR REPLACE FUNCTION yardmaster.name_site(site text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF octet_length(site) > 200 THEN
+    RAISE EXCEPTION 'A site''s name has 200 bytes at most; % has %.', left(site, 40) || '…', octet_length(site) USING ERRCODE = 'YM003';
+  END IF;
+  IF site IS NOT NULL AND NOT EXISTS (SELECT 1 FROM yardmaster.site s WHERE s.name = name_site.site) THEN
+    INSERT INTO yardmaster.site (name) VALUES (site) ON CONFLICT DO NOTHING;
+  END IF;
+END
+$$;
+
+-- Sites that mean something: bound, worked for, or with a delay or capacity of their own. `fallback_after`: the one that
+-- counts, NULL for never.
+CREATE OR REPLACE VIEW yardmaster.sites AS
+  SELECT s.name, s.inherits_fallback, CASE WHEN s.inherits_fallback THEN p.fallback_after ELSE s.fallback_after END AS fallback_after,
+    (SELECT count(*) FROM yardmaster.job j WHERE j.site = s.name AND j.deleted_at IS NULL)::integer AS jobs,
+    (SELECT count(*) FROM yardmaster.binding b WHERE b.site = s.name)::integer AS bindings,
+    (SELECT min(r.slot) FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[s.name]) AS oldest_waiting
+  FROM yardmaster.site s, yardmaster.placement p
+  WHERE NOT s.inherits_fallback
+    OR EXISTS (SELECT 1 FROM yardmaster.binding b WHERE b.site = s.name)
+    OR EXISTS (SELECT 1 FROM yardmaster.job j WHERE j.site = s.name AND j.deleted_at IS NULL)
+    OR EXISTS (SELECT 1 FROM yardmaster.host_site h WHERE h.site = s.name)
+    OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[s.name]);
+
+-- After how long work of a site may run on hosts that are not preferred: an interval; `never`; or `default`: the delay of all
+-- bindings. Site NULL: that delay itself.
+CREATE OR REPLACE FUNCTION yardmaster.set_fallback(site text, fallback_after text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  delay interval;
+  before jsonb;
+  after jsonb;
+BEGIN
+  IF fallback_after IS NULL OR fallback_after = 'default' AND site IS NULL THEN
+    RAISE EXCEPTION 'A fallback delay is an interval, or never.' USING ERRCODE = 'YM003';
+  END IF;
+  IF fallback_after NOT IN ('never', 'default') THEN
+    IF NOT yardmaster.option_fits('an interval that is not negative', to_jsonb(fallback_after)) THEN
+      RAISE EXCEPTION 'The fallback delay % must be an interval that is not negative, never or default.', quote_literal(fallback_after)
+        USING ERRCODE = 'YM003', HINT = 'For example: 10 minutes.';
+    END IF;
+    delay := fallback_after::interval;
+    IF delay > interval '10 years' THEN
+      RAISE EXCEPTION 'The fallback delay % is longer than 10 years; say never.', quote_literal(fallback_after) USING ERRCODE = 'YM003';
+    END IF;
+  END IF;
+  PERFORM 1 FROM yardmaster.placement FOR UPDATE;
+  IF site IS NULL THEN
+    SELECT jsonb_build_object('fallback_after', p.fallback_after) INTO before FROM yardmaster.placement p;
+    UPDATE yardmaster.placement p SET fallback_after = delay;
+    SELECT jsonb_build_object('fallback_after', p.fallback_after) INTO after FROM yardmaster.placement p;
+  ELSE
+    PERFORM yardmaster.name_site(site);
+    SELECT to_jsonb(s) INTO before FROM yardmaster.site s WHERE s.name = set_fallback.site FOR UPDATE;
+    UPDATE yardmaster.site s SET inherits_fallback = set_fallback.fallback_after = 'default', fallback_after = delay
+    WHERE s.name = set_fallback.site;
+    SELECT to_jsonb(s) INTO after FROM yardmaster.site s WHERE s.name = set_fallback.site;
+  END IF;
+  IF before <> after THEN
+    PERFORM yardmaster.record_change('update', CASE WHEN site IS NULL THEN 'placement' ELSE 'site' END, coalesce(site, 'fallback'), before, after);
+    PERFORM yardmaster.wake_workers();
+  END IF;
+END
+$$;
+
+-- Sites whose work a host may take now, and from when on back it must have been due; with NULL for work of no site. Nothing for
+-- a host that is drained.
+CREATE OR REPLACE FUNCTION yardmaster.open_sites(host text)
+RETURNS TABLE (site text, due_by timestamptz, code text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  until timestamptz := clock_timestamp();
+BEGIN
+  IF EXISTS (SELECT 1 FROM yardmaster.host h WHERE h.name = open_sites.host AND h.drained_at IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+  WITH preferred AS (
+    SELECT b.site, array_agg(b.host) AS hosts FROM yardmaster.active_hosts a JOIN yardmaster.binding b ON b.host = a.host
+    WHERE b.binding = 'prefer' GROUP BY b.site
+  ), waits AS (
+    SELECT s.name AS site, b.binding, p.hosts, x.fallback_after,
+      yardmaster.placement_wait(s.name, open_sites.host, b.binding, p.hosts, x.fallback_after) AS wait
+    FROM yardmaster.site s
+    CROSS JOIN yardmaster.placement d
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END AS fallback_after) x
+    LEFT JOIN yardmaster.binding b ON b.site = s.name AND b.host = open_sites.host
+    LEFT JOIN preferred p ON p.site = s.name
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, yardmaster.placement_wait(NULL, open_sites.host, NULL, NULL, NULL)
+  )
+  SELECT w.site, until - w.wait,
+    yardmaster.placement_code(w.site, open_sites.host, w.binding, w.hosts, w.fallback_after, w.wait, true, false, false, false)
+  FROM waits w WHERE w.wait IS NOT NULL;
+END
+$$;
