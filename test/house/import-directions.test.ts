@@ -12,13 +12,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   control: ['base', 'config', 'postgres'],
   replication: ['base', 'config', 'postgres', 'control'],
   jobs: ['base', 'config', 'postgres', 'control'],
+  placement: ['base', 'config', 'postgres', 'control'],
   monitoring: ['base', 'config', 'postgres', 'control'],
+  compat: ['base', 'config', 'postgres', 'control'],
   worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring'],
   http: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker'],
   demo: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker', 'http'],
   cli: [
-    ...['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker', 'http'],
-    'demo',
+    ...['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'placement', 'monitoring', 'compat'],
+    ...['worker', 'http', 'demo'],
   ],
 }
 
