@@ -10,6 +10,8 @@ export interface FailureDetail {
   /** True where the same call may succeed later without anybody doing anything. */
   retryable?: boolean
   sqlstate?: string | undefined
+  /** What it is made of, where that is several things: all lines of a file that cannot be read. */
+  errors?: readonly object[] | undefined
 }
 
 /** The same object on every face: `{"error": {code, message, object, remedy}}`. */
@@ -18,6 +20,7 @@ export interface FailureJson {
   message: string
   object: string | null
   remedy: string
+  errors?: readonly object[]
 }
 
 /** Every error that a user can meet. The code is one of `errorRegistry`. */
@@ -27,6 +30,7 @@ export class Failure extends Error {
   readonly remedy: string
   readonly retryable: boolean
   readonly sqlstate: string | undefined
+  readonly errors: readonly object[] | undefined
 
   constructor(code: ErrorCode, detail: FailureDetail) {
     super(detail.message, detail.cause === undefined ? undefined : { cause: detail.cause })
@@ -36,10 +40,12 @@ export class Failure extends Error {
     this.remedy = detail.remedy ?? errorRegistry[code].remedy
     this.retryable = detail.retryable ?? false
     this.sqlstate = detail.sqlstate
+    this.errors = detail.errors
   }
 
   toJSON(): FailureJson {
-    return { code: this.code, message: this.message, object: this.object, remedy: this.remedy }
+    const { code, message, object, remedy, errors } = this
+    return { code, message, object, remedy, ...(errors ? { errors } : {}) }
   }
 }
 
