@@ -79,8 +79,12 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY
-  WITH bound AS MATERIALIZED (SELECT DISTINCT b.site FROM yardmaster.binding b WHERE b.binding = 'forbid'),
-  m AS MATERIALIZED (SELECT * FROM yardmaster.placement_matrix(ARRAY(SELECT b.site FROM bound b))),
+  WITH h AS MATERIALIZED (SELECT * FROM yardmaster.hosts),
+  -- Counted by bindings first: few sites are in doubt, and no sentence is needed for the others.
+  bound AS MATERIALIZED (SELECT b.site FROM yardmaster.binding b JOIN h ON h.name = b.host WHERE b.binding = 'forbid'
+    GROUP BY b.site HAVING count(*) FILTER (WHERE h.active) >= (SELECT count(*) - 1 FROM h WHERE h.active)),
+  m AS MATERIALIZED (SELECT s.site, h.name AS host, coalesce(b.binding, 'none') AS binding, h.active, h.drained
+    FROM bound s CROSS JOIN h LEFT JOIN yardmaster.binding b ON b.site = s.site AND b.host = h.name),
   sum AS (
     SELECT m.site, bool_and(m.binding = 'forbid') AS is_hopeless, count(*) FILTER (WHERE m.binding <> 'forbid') AS able,
       count(*) FILTER (WHERE m.binding <> 'forbid' AND m.active) AS left,
@@ -93,7 +97,7 @@ BEGIN
         ', ' ORDER BY m.binding DESC, m.host)
         FILTER (WHERE m.binding <> 'forbid') AS down,
       min(m.host) FILTER (WHERE m.binding <> 'forbid' AND NOT m.active) AS start_on
-    FROM m JOIN yardmaster.hosts h ON h.name = m.host GROUP BY m.site
+    FROM m JOIN h ON h.name = m.host GROUP BY m.site
   )
   SELECT 3, 'site_stranded', s.site, format('No host may run site %s. %s%s%s %s', yardmaster.site_label(s.site),
     CASE WHEN s.is_hopeless THEN 'Every known host forbids it: it will wait for ever.'
