@@ -39,8 +39,9 @@ export async function claimThroughput(
   connections: number,
   batch: number,
   seconds: number,
+  host = (index: number) => `c${index}`,
 ): Promise<ClaimRate> {
-  const claimers = await Promise.all(Array.from({ length: connections }, (_, index) => claimer(site, url, `c${index}`)))
+  const claimers = await Promise.all(Array.from({ length: connections }, (_, index) => claimer(site, url, host(index))))
   // Plans are made and tables are read once before it counts.
   await Promise.all(claimers.map((one) => one.once(batch)))
   const totals = { jobs: 0, calls: 0, claiming: 0, finishing: 0 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Logger, makeWorkerUtils, type Runner, run, type WorkerUtils } from 'graphile-worker'
 import { PgBoss } from 'pg-boss'
+import { sql } from '../src/postgres/sql.ts'
 import type { BenchSite } from './bench-site.ts'
 
 /** What a job queue did: jobs in so many seconds. */
@@ -19,6 +20,7 @@ export async function graphileThroughput(
   waiting: number,
   concurrency: number,
   seconds: number,
+  forbiddenFlags: string[] = [],
 ): Promise<Throughput> {
   const session = await site.session(url)
   const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
@@ -28,7 +30,7 @@ export async function graphileThroughput(
   await session.script(`
     select count(*) from graphile_worker.add_jobs(array(
       select row('nothing', '{}'::json, null, null, null, null, null, null)::graphile_worker.job_spec
-      from generate_series(1, ${waiting} - (select count(*)::int from graphile_worker._private_jobs))));
+      from generate_series(1, ${waiting} - (select count(*)::int from graphile_worker._private_jobs where flags is null))));
     analyze`)
   let jobs = 0
   const nothing = async () => {
@@ -40,11 +42,32 @@ export async function graphileThroughput(
     maxPoolSize: concurrency + 2,
     logger: quiet,
     noHandleSignals: true,
+    forbiddenFlags,
   }
   const runner = await run({ ...options, taskList: { nothing } })
   const counted = await count(() => jobs, seconds)
   await runner.stop()
-  return { name: `graphile-worker, concurrency ${concurrency}`, ...counted }
+  const forbidden = forbiddenFlags.length > 0 ? `, ${forbiddenFlags.length} forbidden flags` : ''
+  return { name: `graphile-worker, concurrency ${concurrency}${forbidden}`, ...counted }
+}
+
+/** Jobs of graphile-worker that no worker takes that is forbidden these flags, older than all others. */
+export async function graphileFlagged(
+  site: BenchSite,
+  url: string,
+  waiting: number,
+  flags: readonly string[],
+): Promise<void> {
+  const session = await site.session(url)
+  const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
+  await utils.migrate()
+  await utils.release()
+  await session.query(sql`
+    select count(*) from graphile_worker.add_jobs(array(
+      select row('nothing', '{}'::json, null, now() - interval '1 hour', null, null, null,
+        array[(${[...flags]}::text[])[1 + n % ${flags.length}::int]])::graphile_worker.job_spec
+      from generate_series(1, ${waiting}::int) n))`)
+  await session.end()
 }
 
 /** pg-boss: fetch and complete from several loops, for some seconds. */

@@ -11,6 +11,21 @@ CREATE OR REPLACE VIEW yardmaster.steps AS
     s.rows, s.bytes, s.message
   FROM yardmaster.step s JOIN yardmaster.attempt a ON a.id = s.attempt_id;
 
+-- Refuses (YM006) a host that a binding forbids the work of a site; NULL is work of no site.
+CREATE OR REPLACE FUNCTION yardmaster.refuse_forbidden(host text, site text)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  known text := yardmaster.host_of(refuse_forbidden.host);
+BEGIN
+  IF EXISTS (SELECT 1 FROM yardmaster.binding b WHERE b.site = refuse_forbidden.site AND b.host = known AND b.binding = 'forbid') THEN
+    RAISE EXCEPTION '% never runs work of %: the binding forbids it, also by hand.', known, yardmaster.site_label(refuse_forbidden.site)
+      USING ERRCODE = 'YM006', HINT = format('Hand it to a worker on another host: the same command with --queue. Or change the binding: yardmaster binding set %s %s allow',
+        quote_literal(refuse_forbidden.site), quote_literal(known));
+  END IF;
+END
+$$;
+
 -- Begins a run that somebody asked for, carried out by the process that asks.
 CREATE OR REPLACE FUNCTION yardmaster.begin_run(
   job_id integer, database_id bigint, operation text, object text, site text, worker_id bigint,
@@ -18,10 +33,9 @@ CREATE OR REPLACE FUNCTION yardmaster.begin_run(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  IF EXISTS (SELECT 1 FROM yardmaster.worker w JOIN yardmaster.binding b ON b.host = w.host
-      WHERE w.id = begin_run.worker_id AND b.site = begin_run.site AND b.binding = 'forbid') THEN
-    RAISE EXCEPTION '% never runs work of %: the binding forbids it, also by hand.', (SELECT w.host FROM yardmaster.worker w WHERE w.id = begin_run.worker_id),
-      yardmaster.site_label(begin_run.site) USING ERRCODE = 'YM006';
+  -- What a removal does is no work of the site: nobody is to keep a copy because of a binding.
+  IF begin_run.operation <> 'remove' THEN
+    PERFORM yardmaster.refuse_forbidden(w.host, begin_run.site) FROM yardmaster.worker w WHERE w.id = begin_run.worker_id;
   END IF;
   LOOP
     INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, started_at)
@@ -87,13 +101,11 @@ DECLARE
   mine yardmaster.worker;
   free integer;
   is_limited boolean;
-  -- So many candidates are looked at. Others may be taking the same ones: then more are.
+  full_keys text[] := '{}';
+  full_sites text[] := '{}';
+  -- So many of the runs that wait are looked at. Others may be taking the same ones, or something holds them back: then more are.
   width integer;
-  full_keys text[];
-  full_sites text[];
-  sites integer;
-  candidates bigint[];
-  codes text[];
+  waiting bigint[];
   begun bigint[];
   given bigint[] := '{}';
 BEGIN
@@ -112,36 +124,17 @@ BEGIN
     IF is_limited THEN
       free := least(free, (SELECT h.room FROM yardmaster.host_room h WHERE h.host = mine.host AND h.of_host));
       full_keys := ARRAY(SELECT l.key FROM yardmaster.limits l WHERE l.running >= l.slots);
-      full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0);
+      full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0
+        UNION SELECT substr(k, 6) FROM unnest(full_keys) k WHERE k LIKE 'site:%');
     END IF;
     EXIT WHEN free <= 0;
-    -- Site by site, so that what this host may not take is not even read: first the sites whose oldest run is oldest, then
-    -- the oldest runs of these.
-    WITH open AS MATERIALIZED (
-      SELECT * FROM yardmaster.open_sites(mine.host)
-    ), head AS MATERIALIZED (
-      SELECT o.* FROM open o CROSS JOIN LATERAL (
-        SELECT r.slot, r.id FROM yardmaster.run r
-        WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot <= o.due_by
-        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) first
-      ORDER BY first.slot, first.id LIMIT width
-    ), candidate AS (
-      SELECT c.id, c.slot, h.code FROM head h CROSS JOIN LATERAL (
-        SELECT r.id, r.slot FROM yardmaster.claimable_runs r
-        WHERE ARRAY[r.site] = ARRAY[h.site] AND r.slot <= h.due_by
-          AND r.kind = ANY (kinds) AND (job_ids IS NULL OR r.job_id = ANY (job_ids))
-          AND (NOT is_limited OR coalesce(r.site <> ALL (full_sites), true)
-            AND NOT EXISTS (SELECT 1 FROM yardmaster.run_limits l WHERE l.run_id = r.id AND l.key = ANY (full_keys)))
-        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT width) c
-      ORDER BY c.slot, c.id LIMIT width
-    )
-    SELECT (SELECT count(*) FROM head), coalesce(array_agg(c.id ORDER BY c.slot, c.id), '{}'), coalesce(array_agg(c.code ORDER BY c.slot, c.id), '{}')
-    INTO sites, candidates, codes FROM candidate c;
-    begun := yardmaster.begin_attempts(mine.id, candidates, codes, free,
-      CASE WHEN is_limited THEN yardmaster.within_limits(candidates, mine.host) ELSE candidates END);
+    waiting := CASE WHEN job_ids IS NULL THEN yardmaster.oldest_waiting(mine.host, width, full_sites)
+      ELSE yardmaster.waiting_of_jobs(mine.host, job_ids) END;
+    begun := yardmaster.begin_attempts(mine.id, yardmaster.within_limits(mine.host, is_limited, full_keys,
+      ARRAY(SELECT r.id FROM yardmaster.claimable_runs r WHERE r.id = ANY (waiting) AND r.kind = ANY (kinds) ORDER BY r.slot, r.id)), free);
     given := given || begun;
     free := free - cardinality(begun);
-    EXIT WHEN cardinality(candidates) < width AND sites < width AND (cardinality(begun) = 0 OR NOT is_limited);
+    EXIT WHEN (cardinality(waiting) < width OR job_ids IS NOT NULL) AND (cardinality(begun) = 0 OR NOT is_limited);
     width := width * 4;
   END LOOP;
   RETURN QUERY
@@ -151,25 +144,73 @@ BEGIN
 END
 $$;
 
--- Begins at most `most` of these runs, of those that `allowed` names and nobody else has his hands on; returns the attempts. None
--- where another claim took a run of the same job in this very moment: there is another look soon. `codes`: why this host may.
-CREATE OR REPLACE FUNCTION yardmaster.begin_attempts(worker_id bigint, run_ids bigint[], codes text[], most integer, allowed bigint[])
+-- The runs that have waited longest of those that a host may take, as far as placement goes: `most`, or all where there are fewer.
+-- Site by site, so that what the host may not take is not even read: first the sites whose oldest run is oldest, then the oldest
+-- runs of these.
+CREATE OR REPLACE FUNCTION yardmaster.oldest_waiting(host text, most integer, without_sites text[])
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+  until timestamptz := clock_timestamp();
+BEGIN
+  RETURN ARRAY(
+    WITH head AS MATERIALIZED (
+      SELECT o.site, until - o.wait AS due_by FROM yardmaster.open_sites(oldest_waiting.host) o CROSS JOIN LATERAL (
+        SELECT r.slot, r.id FROM yardmaster.run r
+        WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot <= until - o.wait
+        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) first
+      WHERE o.site IS NULL OR o.site <> ALL (without_sites)
+      ORDER BY first.slot, first.id LIMIT most)
+    SELECT c.id FROM head h CROSS JOIN LATERAL (
+      SELECT r.id, r.slot FROM yardmaster.run r
+      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[h.site] AND r.slot <= h.due_by
+      ORDER BY ARRAY[r.site], r.slot, r.id LIMIT most) c
+    ORDER BY c.slot, c.id LIMIT most);
+END
+$$;
+
+-- The runs of these jobs that wait and that a host may take, as far as placement goes.
+CREATE OR REPLACE FUNCTION yardmaster.waiting_of_jobs(host text, job_ids integer[])
+RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN ARRAY(
+    SELECT r.id FROM yardmaster.run r JOIN yardmaster.open_sites(waiting_of_jobs.host) o ON ARRAY[o.site] = ARRAY[r.site]
+    WHERE r.job_id = ANY (job_ids) AND r.status = 'WAITING' AND r.queued AND r.slot <= clock_timestamp() - o.wait
+    ORDER BY r.slot, r.id);
+END
+$$;
+
+-- Begins at most `most` of these runs, those that nobody else has his hands on; returns the attempts. The rule is asked once more
+-- for each: bindings may have changed since they were looked for. None where another claim took a run of the same job in this very
+-- moment: there is another look soon.
+CREATE OR REPLACE FUNCTION yardmaster.begin_attempts(worker_id bigint, run_ids bigint[], most integer)
+RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  active text[] := ARRAY(SELECT a.host FROM yardmaster.active_hosts a);
   begun bigint[];
 BEGIN
   WITH taken AS (
-    SELECT r.id FROM yardmaster.run r WHERE r.id = ANY (allowed) AND r.status = 'WAITING'
-    ORDER BY r.slot, r.id LIMIT most FOR UPDATE SKIP LOCKED
+    SELECT r.id, c.code FROM yardmaster.run r
+    JOIN yardmaster.worker w ON w.id = begin_attempts.worker_id
+    CROSS JOIN yardmaster.placement d
+    LEFT JOIN yardmaster.site s ON s.name = r.site
+    LEFT JOIN yardmaster.binding b ON b.site = r.site AND b.host = w.host
+    CROSS JOIN LATERAL (SELECT yardmaster.placement_code(r.site, w.host, b.binding,
+      ARRAY(SELECT p.host FROM yardmaster.binding p WHERE p.site = r.site AND p.binding = 'prefer' AND p.host = ANY (active)),
+      CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END, clock_timestamp() - r.slot, true,
+      EXISTS (SELECT 1 FROM yardmaster.host h WHERE h.name = w.host AND h.drained_at IS NOT NULL), false, false) AS code OFFSET 0) c
+    WHERE r.id = ANY (run_ids) AND r.status = 'WAITING' AND yardmaster.placement_allows(c.code)
+    ORDER BY r.slot, r.id LIMIT most FOR UPDATE OF r SKIP LOCKED
   ), started AS (
     UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
     -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
     WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
   ), attempts AS (
     INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status, placement)
-    SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING', c.code
-    FROM taken t JOIN unnest(run_ids, codes) AS c(id, code) ON c.id = t.id, yardmaster.worker w WHERE w.id = begin_attempts.worker_id
+    SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING', t.code
+    FROM taken t, yardmaster.worker w WHERE w.id = begin_attempts.worker_id
     RETURNING id
   )
   SELECT array_agg(a.id) INTO begun FROM attempts a;
@@ -197,6 +238,11 @@ DECLARE
   -- A value, so that the index ends the search where the future begins.
   until timestamptz := clock_timestamp();
 BEGIN
+  -- Nearly always: what follows costs a claim as much as the rest of it.
+  IF (SELECT j.next_start FROM yardmaster.job j WHERE j.status = 'active' AND j.next_start IS NOT NULL
+      ORDER BY j.next_start, j.id LIMIT 1) <= until IS NOT TRUE THEN
+    RETURN;
+  END IF;
   WITH due AS (
     SELECT j.id FROM yardmaster.job j
     WHERE j.status = 'active' AND j.next_start <= until AND j.kind = ANY (kinds)
@@ -232,12 +278,12 @@ RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 BEGIN
   RETURN least(yardmaster.seconds_until_due(kinds), (
-    SELECT min(extract(epoch FROM next.slot - o.due_by))::float8
+    SELECT min(extract(epoch FROM next.slot + o.wait - clock_timestamp()))::float8
     FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_sites(w.host) o CROSS JOIN LATERAL (
       SELECT r.slot FROM yardmaster.run r
-      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot > o.due_by
+      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot > clock_timestamp() - o.wait
       ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) next
-    WHERE w.id = seconds_until_work.worker_id AND o.code = 'fallback_elapsed'));
+    WHERE w.id = seconds_until_work.worker_id AND o.wait > interval '0'));
 END
 $$;
 

@@ -75,34 +75,29 @@ BEGIN
 END
 $$;
 
--- Sites whose work a host may take now, and from when on back it must have been due; with NULL for work of no site. Nothing for
--- a host that is drained.
+-- Sites whose work a host may take now, and for how long that must have been due; with NULL for work of no site. Nothing for a host
+-- that is drained.
 CREATE OR REPLACE FUNCTION yardmaster.open_sites(host text)
-RETURNS TABLE (site text, due_by timestamptz, code text) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS TABLE (site text, wait interval) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  until timestamptz := clock_timestamp();
+  active text[] := ARRAY(SELECT a.host FROM yardmaster.active_hosts a);
 BEGIN
   IF EXISTS (SELECT 1 FROM yardmaster.host h WHERE h.name = open_sites.host AND h.drained_at IS NOT NULL) THEN
     RETURN;
   END IF;
   RETURN QUERY
-  WITH preferred AS (
-    SELECT b.site, array_agg(b.host) AS hosts FROM yardmaster.active_hosts a JOIN yardmaster.binding b ON b.host = a.host
-    WHERE b.binding = 'prefer' GROUP BY b.site
-  ), waits AS (
-    SELECT s.name AS site, b.binding, p.hosts, x.fallback_after,
-      yardmaster.placement_wait(s.name, open_sites.host, b.binding, p.hosts, x.fallback_after) AS wait
-    FROM yardmaster.site s
-    CROSS JOIN yardmaster.placement d
-    CROSS JOIN LATERAL (SELECT CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END AS fallback_after) x
+  SELECT o.site, o.wait FROM (
+    SELECT s.name AS site, yardmaster.placement_wait(s.name, open_sites.host, b.binding,
+      -- Looked up only where the rule gets as far as asking.
+      ARRAY(SELECT p.host FROM yardmaster.binding p WHERE p.site = s.name AND p.binding = 'prefer' AND p.host = ANY (active)),
+      CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END) AS wait
+    FROM yardmaster.site s CROSS JOIN yardmaster.placement d
     LEFT JOIN yardmaster.binding b ON b.site = s.name AND b.host = open_sites.host
-    LEFT JOIN preferred p ON p.site = s.name
-    UNION ALL
-    SELECT NULL, NULL, NULL, NULL, yardmaster.placement_wait(NULL, open_sites.host, NULL, NULL, NULL)
-  )
-  SELECT w.site, until - w.wait,
-    yardmaster.placement_code(w.site, open_sites.host, w.binding, w.hosts, w.fallback_after, w.wait, true, false, false, false)
-  FROM waits w WHERE w.wait IS NOT NULL;
+    -- Kept apart, so that the rule is asked once.
+    OFFSET 0) o
+  WHERE o.wait IS NOT NULL
+  UNION ALL
+  SELECT NULL, yardmaster.placement_wait(NULL, open_sites.host, NULL, NULL, NULL);
 END
 $$;

@@ -42,14 +42,20 @@ BEGIN
 END
 $$;
 
--- Of these runs, in their order, those that may begin together on a host.
-CREATE OR REPLACE FUNCTION yardmaster.within_limits(run_ids bigint[], host text)
+-- Of these runs, in their order, those that may begin together on a host; all, where nothing is limited. `full_keys`: limits that
+-- are used up.
+CREATE OR REPLACE FUNCTION yardmaster.within_limits(host text, is_limited boolean, full_keys text[], run_ids bigint[])
 RETURNS bigint[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  IF NOT is_limited THEN
+    RETURN run_ids;
+  END IF;
   RETURN ARRAY(
-    WITH candidate AS (SELECT c.id, c.place, r.site FROM unnest(run_ids) WITH ORDINALITY AS c(id, place) JOIN yardmaster.run r ON r.id = c.id),
-    numbered AS (
+    WITH candidate AS MATERIALIZED (
+      SELECT c.id, c.place, r.site FROM unnest(run_ids) WITH ORDINALITY AS c(id, place) JOIN yardmaster.run r ON r.id = c.id
+      WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run_limits l WHERE l.run_id = c.id AND l.key = ANY (full_keys))
+    ), numbered AS (
       SELECT c.id, l.slots - l.running AS room, row_number() OVER (PARTITION BY l.key ORDER BY c.place) AS number
       FROM candidate c JOIN yardmaster.run_limits u ON u.run_id = c.id JOIN yardmaster.limits l ON l.key = u.key
       UNION ALL

@@ -29,8 +29,8 @@ CREATE TABLE yardmaster.binding (
   binding text NOT NULL CHECK (binding IN ('prefer', 'allow', 'forbid')),
   PRIMARY KEY (site, host)
 );
-CREATE INDEX binding_of_host ON yardmaster.binding (host, site);
-CREATE INDEX binding_preferring ON yardmaster.binding (host, site) WHERE binding = 'prefer';
+CREATE INDEX binding_of_host ON yardmaster.binding (host, site) INCLUDE (binding);
+CREATE INDEX binding_preferring ON yardmaster.binding (site, host) WHERE binding = 'prefer';
 
 -- What was said about a host; one without a row is as good as any.
 CREATE TABLE yardmaster.host (
