@@ -7,10 +7,12 @@ import { destinationLabel } from '../replication/definition.ts'
 import { listReplications } from '../replication/store.ts'
 import { compareRows } from './comparison.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
+import { demoBindings, demoHosts } from './demo-bindings.ts'
 import { demoReplications } from './demo-replications.ts'
+import { type Absence, listPlacedRuns, misplacedRuns } from './placed-runs.ts'
 import { type DemoServices, demoServices, startWorkers, stopServices } from './run-demo.ts'
 import { addColumn, ordinaryChanges, reloadStocks } from './source-writer.ts'
-import { checkTakeOver, findStrandedRuns } from './take-over-check.ts'
+import { checkTakeOver, findStrandedRuns, now } from './take-over-check.ts'
 import { runByWorkers } from './worker-runs.ts'
 
 /** Rounds of changes and refreshes before the comparison. */
@@ -47,14 +49,16 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
       await checkSetUp(demo, check)
       await services.writer.start()
       await startWorkers(services, options.signal)
+      const began = await now(demo)
       const jobs = await jobIdsOf(demo)
       for (let round = 1; round <= rounds; round++) await checkRound(demo, services, jobs, round, check)
-      const { problem, good } = await checkTakeOver(demo, services)
-      check('take-over', problem, good)
+      const { findings, away } = await checkTakeOver(demo, services, jobs)
+      for (const { name, problem, good } of findings) check(name, problem, good)
       await stopWriter(demo, services)
       await refreshAll(demo, jobs, 'last refresh', check)
       check('runs', await findStrandedRuns(demo), 'none is left behind by the worker that was killed')
       await checkRows(demo, jobs, check)
+      await checkPlacement(demo, began, away, check)
       await checkPage(services, check)
     } finally {
       await stopServices(services)
@@ -151,6 +155,20 @@ async function checkRows(demo: Demo, jobs: Jobs, check: Report): Promise<void> {
   } finally {
     await Promise.all([source.end(), destination.end()])
   }
+}
+
+/** Every run of the demo was on a host that its binding let run it then. */
+async function checkPlacement(demo: Demo, began: Date, away: Absence, check: Report): Promise<void> {
+  const runs = await listPlacedRuns(demo.place.control)
+  const wrong = misplacedRuns(runs, demoBindings, { began, away: [away] })
+  const idle = demoHosts.filter((host) => !runs.some((run) => run.host === host)).map((host) => `${host} ran nothing`)
+  const problems = [...wrong, ...idle]
+  const by = demoHosts.map((host) => `${runs.filter((run) => run.host === host).length} on ${host}`).join(', ')
+  check(
+    'placement',
+    problems.length > 0 ? problems.join('; ') : undefined,
+    `all ${runs.length} runs agree with the bindings: ${by}`,
+  )
 }
 
 async function checkPage({ page }: DemoServices, check: Report): Promise<void> {

@@ -17,9 +17,16 @@ function aboutWriter({ changes, isOver, refusal }: SourceWriter): string {
 }
 
 function aboutWorkers(workers: readonly WorkerProcess[]): string {
-  const there = workers.filter((worker) => worker.isRunning)
-  const named = there.map((worker) => `${worker.host} (${worker.pid})`).join(' and ')
-  if (there.length === 0) return 'Its workers are gone: nothing is refreshed any more.'
-  if (there.length < workers.length) return `One worker is left, process ${named}; it does everything now.`
-  return `Two workers, processes ${named}, refresh them; kill -9 one, and the other goes on with what it ran.`
+  const [gone, there] = [workers.filter((worker) => !worker.isRunning), workers.filter((worker) => worker.isRunning)]
+  const named = (some: readonly WorkerProcess[]) =>
+    listed(some.map((worker) => `${worker.host} (process ${worker.pid})`))
+  if (there.length === 0) return 'Its hosts are gone: nothing is refreshed any more.'
+  if (gone.length > 0)
+    return `${listed(gone.map((worker) => worker.host))} ${gone.length === 1 ? 'is' : 'are'} gone; ${named(there)} ${there.length === 1 ? 'is' : 'are'} left. Placement says who does what now.`
+  const [first] = there
+  return `Three hosts, ${named(there)}, refresh them, each what it may; kill -9 ${first?.pid}, and qa goes on with Marketing, which ceo never does.`
+}
+
+function listed(names: readonly string[]): string {
+  return [names.slice(0, -1).join(', '), names.at(-1)].filter(Boolean).join(' and ')
 }

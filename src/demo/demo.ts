@@ -13,6 +13,7 @@ import type { NewReplication } from '../replication/store.ts'
 import { addReplicationRun, refreshRun, type Workplace } from '../worker/replication-run.ts'
 import type { RunResult } from '../worker/run-outcome.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
+import { applyDemoBindings } from './demo-bindings.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
 import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { makeDestination, makeSource } from './source-data.ts'
@@ -36,7 +37,7 @@ export interface DemoOptions {
   readonly say: (line: string) => void
 }
 
-/** Source, destination and control, filled and registered; nothing is copied yet. */
+/** Source, destination and control, filled, registered and bound; nothing is copied yet. */
 export interface Demo {
   readonly directory: string
   readonly place: Workplace
@@ -84,7 +85,8 @@ async function onServer<Result>(
     await fill(connectTo, options)
     for (const name of [sourceDatabase, destinationDatabase])
       await addDatabase(control, name, server.url(name), ['demo'])
-    const recorder = new RunRecorder(control, { name: `demo#${process.pid}`, host: hostname(), slots: 0 })
+    await applyDemoBindings(control)
+    const recorder = new RunRecorder(control, { name: `demo#${process.pid}`, host: 'demo', slots: 0 })
     const place: Workplace = {
       control,
       // Nothing of the demo refers to the environment.

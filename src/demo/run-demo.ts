@@ -3,6 +3,7 @@ import type { ListenAddress } from '../http/listen-address.ts'
 import { StatusPage } from '../http/status-page.ts'
 import { statusReader } from '../http/status-reader.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
+import { demoHosts } from './demo-bindings.ts'
 import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { aboutDemo } from './demo-status.ts'
 import { SourceWriter } from './source-writer.ts'
@@ -10,13 +11,13 @@ import { WorkerProcess } from './worker-process.ts'
 
 /** Milliseconds between two transactions of the writer: a modest rate. */
 const writePause = 500
-const hosts = ['demo-1', 'demo-2']
 
 /** Where the demo is, for programs. */
 export interface DemoPlace {
   readonly status_page: string
   readonly data_dir: string
-  /** Process ids. */
+  /** One process a host, in the same order. */
+  readonly hosts: readonly string[]
   readonly workers: readonly number[]
 }
 
@@ -34,16 +35,11 @@ export async function runDemo(
       await setUpReplications(demo)
       await writer.start()
       await startWorkers(services, options.signal)
-      const [one, other] = workers.map((worker) => worker.pid)
-      options.say(
-        'All are set up. A writer goes on changing the source, and two workers refresh each copy every 3 to 20 s.',
-      )
-      options.say(`Try:  kill -9 ${one}  – a worker; the other one, ${other}, goes on with what it ran.`)
-      options.say(`The command line works on it too:  npx yardmaster replication list --data-dir ${demo.directory}`)
-      options.say('Ctrl-C ends the demo and removes all that it made.')
+      for (const line of startText(demo.directory, workers)) options.say(line)
       options.ready({
         status_page: page.url,
         data_dir: demo.directory,
+        hosts: workers.map((worker) => worker.host),
         workers: workers.map((worker) => worker.pid),
       })
       if (!options.signal.aborted) await once(options.signal, 'abort')
@@ -51,6 +47,24 @@ export async function runDemo(
       await stopServices(services)
     }
   })
+}
+
+/** What people read when everything is there. */
+function startText(directory: string, workers: readonly WorkerProcess[]): string[] {
+  const pids = new Map(workers.map((worker) => [worker.host, worker.pid]))
+  return [
+    'All are set up. A writer goes on changing the source, and three workers, as on three hosts, refresh each copy every 3 to 20 s:',
+    `  marketing (process ${pids.get('marketing')}) does the work of site Marketing`,
+    `  qa (process ${pids.get('qa')}) that of QA, which no other host may do, and Marketing's while marketing is away`,
+    `  ceo (process ${pids.get('ceo')}) that of CEO, and never Marketing's or QA's`,
+    '  all three that of Sales, which is not bound, that of no site, and that of CEO while ceo is away',
+    `Try:  kill -9 ${pids.get('marketing')}  – within seconds qa does the work of Marketing; ceo does not.`,
+    `      npx yardmaster worker --host marketing --data-dir ${directory}  – and it goes back to marketing.`,
+    'The command line works on it too:',
+    `      npx yardmaster replication list --data-dir ${directory}`,
+    `      npx yardmaster binding explain Marketing --data-dir ${directory}`,
+    'Ctrl-C ends the demo and removes all that it made.',
+  ]
 }
 
 export interface DemoServices {
@@ -64,7 +78,7 @@ export function demoServices(demo: Demo, options: DemoOptions, listen: ListenAdd
   const writer = new SourceWriter(() => demo.connect('source', 'writer'), pause)
   const { control } = demo.place
   const { environment, streams, say: onDeath } = options
-  const workers = hosts.map(
+  const workers = demoHosts.map(
     (host) => new WorkerProcess({ host, directory: demo.directory, control, streams, environment, onDeath }),
   )
   const page = new StatusPage(

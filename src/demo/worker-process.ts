@@ -55,9 +55,10 @@ export class WorkerProcess implements Service {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null
   }
 
-  /** Resolves when it is registered. */
+  /** Resolves when it is registered. One that has ended may be started again. */
   async start(signal?: AbortSignal): Promise<void> {
     const { environment } = this.#options
+    this.#expected = false
     const log = await open(this.#log, 'a', 0o600)
     try {
       const stdio = ['pipe', log.fd, log.fd] as const
@@ -115,7 +116,7 @@ export class WorkerProcess implements Service {
     const row = await this.#options.control.perform(
       (session) =>
         session.one<{ there: boolean }>(
-          sql`select exists (select from yardmaster.workers where host = ${this.host} and alive) as there`,
+          sql`select exists (select from yardmaster.workers where name = ${`${this.host}#${this.pid}`} and alive) as there`,
         ),
       0,
     )

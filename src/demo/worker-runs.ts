@@ -18,6 +18,9 @@ export interface WorkerRun {
   readonly message: string | null
   readonly rows: string | null
   readonly host: string | null
+  /** The rule's code by which the host got it. */
+  readonly placement: string | null
+  readonly started_at: Date | null
   readonly attempt: number | null
 }
 
@@ -39,7 +42,8 @@ export async function waitForRuns(
     const runs = await control.perform(
       (session) =>
         session.query<WorkerRun>(sql`
-          select id, object, status, reason, message, rows, host, attempt from yardmaster.runs where id = any(${ids}::bigint[])`),
+          select id, object, status, reason, message, rows, host, placement, started_at, attempt from yardmaster.runs
+          where id = any(${ids}::bigint[])`),
       0,
     )
     if (runs.every(wanted)) return runs
