@@ -30,6 +30,9 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 DECLARE
   new_id bigint;
 BEGIN
+  IF register_worker.slots > 0 THEN
+    PERFORM yardmaster.require_host_name(yardmaster.host_of(register_worker.host));
+  END IF;
   DELETE FROM yardmaster.worker w WHERE w.id IN (
     SELECT v.id FROM yardmaster.worker v WHERE v.ended_at < clock_timestamp() - interval '7 days' ORDER BY v.id LIMIT 100 FOR UPDATE SKIP LOCKED);
   INSERT INTO yardmaster.worker (name, host, slots, session_pid, session_start, lease_until)

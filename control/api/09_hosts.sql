@@ -218,7 +218,8 @@ DECLARE
   before jsonb := yardmaster.host_snapshot(known);
 BEGIN
   IF before IS NULL THEN
-    RAISE EXCEPTION 'Nothing was said about a host %.', quote_nullable(remove_host.name) USING ERRCODE = 'YM001';
+    RAISE EXCEPTION 'Nothing was said about the host % that could be forgotten.', quote_nullable(remove_host.name) USING ERRCODE = 'YM001',
+      HINT = 'Its bindings are taken away by: yardmaster binding set SITE HOST none; a worker that ended is forgotten within a week.';
   END IF;
   DELETE FROM yardmaster.host h WHERE h.name = known;
   PERFORM yardmaster.record_change('delete', 'host', known, before, NULL);

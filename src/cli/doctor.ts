@@ -4,6 +4,7 @@ import { connectDatabase, listDatabases } from '../control/databases.ts'
 import { type Finding, inspectDatabase } from '../control/inspection.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { checkJobs, listTroubles } from '../monitoring/check.ts'
+import { longDrained, unseenHosts } from '../placement/hosts.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { findPosition } from '../replication/position.ts'
@@ -27,6 +28,7 @@ async function run(context: CommandContext): Promise<number> {
     const findings = [
       ...(await controlFindings(context, control)),
       ...(await databaseFindings(context, control)),
+      ...(await placementFindings(context, control)),
       ...broken,
       // What was broken off fails for that reason.
       ...(await jobFindings(control)).filter((one) => !broken.some(({ object }) => object === one.object)),
@@ -118,7 +120,11 @@ async function jobFindings(control: Control): Promise<Finding[]> {
       level: alert.alert_code === 3 ? ('CRITICAL' as const) : ('WARNING' as const),
       object: alert.job_name,
       message: `${alert.alert_text.replace(/[.]$/, '')}.`,
-      remedy: alert.job_name === 'workers' ? '' : 'yardmaster run list --status CRITICAL, run show RUN say more.',
+      // Alerts of placement, as of workers, say themselves what to do.
+      remedy:
+        /^[A-Z]/.test(alert.alert_status) && alert.job_name !== 'workers'
+          ? 'yardmaster run list --status CRITICAL, run show RUN say more.'
+          : '',
     })),
     ...troubled.map(({ name, kind, text }) => ({
       code: kind,
@@ -129,6 +135,31 @@ async function jobFindings(control: Control): Promise<Finding[]> {
         kind === 'paused_long'
           ? `Go on with: yardmaster replication resume ${name}`
           : `Try again: yardmaster replication refresh ${name}`,
+    })),
+  ]
+}
+
+/** Days after which a drain may have been forgotten. */
+const longDrain = 1
+
+/** Names in bindings that are likely mistyped, and hosts that were drained and never taken back. */
+async function placementFindings({ terminal }: CommandContext, control: Control): Promise<Finding[]> {
+  const unseen = await unseenHosts(control)
+  const drained = await longDrained(control, longDrain)
+  return [
+    ...unseen.map(({ host, bindings, near }) => ({
+      code: 'host_unseen',
+      level: 'WARNING' as const,
+      object: `host ${host}`,
+      message: `${bindings === 1 ? '1 binding names' : `${bindings} bindings name`} it, and no worker was seen on it in the last week${near === null ? '' : `; there is ${near}`}.`,
+      remedy: `If it is right: yardmaster host set ${host}. If not: yardmaster binding list, binding set SITE ${host} none.`,
+    })),
+    ...drained.map(({ host, drained_at: since, drained_by: by }) => ({
+      code: 'drained_long',
+      level: 'WARNING' as const,
+      object: `host ${host}`,
+      message: `It is drained since ${terminal.time(since)} by ${by}: it takes nothing.`,
+      remedy: `Take it back: yardmaster host undrain ${host}; or forget it: yardmaster host remove ${host}`,
     })),
   ]
 }

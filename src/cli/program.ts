@@ -10,10 +10,13 @@ import { demoGroup } from './demo.ts'
 import { doctorGroup } from './doctor.ts'
 import { asFailure, report } from './failure-report.ts'
 import { helpGroup } from './help.ts'
+import { hostGroup } from './host.ts'
+import { limitGroup } from './limit.ts'
 import { migrateGroup } from './migrate.ts'
 import { replicationGroup } from './replication.ts'
 import { runGroup } from './run.ts'
 import { runDueGroup } from './run-due.ts'
+import { siteGroup } from './site.ts'
 import { upGroup } from './up.ts'
 import { asHelp, UsageCommand } from './usage.ts'
 import { workerGroup } from './worker.ts'
@@ -34,6 +37,9 @@ export function buildProgram(): Command {
     replicationGroup,
     runGroup,
     runDueGroup,
+    hostGroup,
+    siteGroup,
+    limitGroup,
     checkGroup,
     workerGroup,
     upGroup,

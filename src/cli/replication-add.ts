@@ -44,6 +44,7 @@ export function addCommand(group: Command): void {
     else command.option(option.flag, option.help)
   }
   command
+    .option('--no-site', 'it belongs to no site: every host may run it (default)')
     .option('--queue', 'check and register it here, and leave the first copy to the workers')
     .option('--dry-run', 'check both sides, show what would be made, and change nothing')
     .addHelpText('after', '\nExample:\n  yardmaster replication add snapshot public.orders --from crm --to dwh')
@@ -66,7 +67,8 @@ function wantedReplication(type: ReplicationType, source: string, flags: Record<
   const sourceName = parseQualifiedName(source)
   const value = <Value>(key: ReplicationOptionKey, fallback: Value): Value => {
     const given = flags[key]
-    const isDefault = given === undefined || (given === true && (key === 'index' || key === 'data'))
+    const isNoSite = key === 'site' && given === false
+    const isDefault = isNoSite || given === undefined || (given === true && (key === 'index' || key === 'data'))
     return isDefault ? fallback : (readReplicationOption(key, given, type) as Value)
   }
   const standard = definitionDefaults
@@ -129,6 +131,11 @@ async function add(
   return withWorkplace(context, async (place) => {
     await getDatabase(place.control, wanted.sourceDatabase)
     await getDatabase(place.control, wanted.destinationDatabase)
+    if (flags.dryRun === true && flags.queue !== true)
+      await place.recorder.refuseForbidden(
+        wanted.site,
+        `${wanted.destinationDatabase}:${displayQualified(wanted.destination)}`,
+      )
     if (flags.dryRun === true) return showPlan(context, wanted, await planNewReplication(place, wanted))
     if (flags.queue === true) {
       const { runId, replication } = await queueSetup(place, wanted)

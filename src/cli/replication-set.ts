@@ -9,6 +9,7 @@ import {
 } from '../config/replication-options.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { checkTimeZone } from '../jobs/time-zone.ts'
+import { siteLabel } from '../placement/sites.ts'
 import { displayName, printable } from '../postgres/identifier.ts'
 import { definitionDefaults, destinationLabel, type Replication } from '../replication/definition.ts'
 import { checkSource } from '../replication/setup.ts'
@@ -50,11 +51,13 @@ export async function set(
 
 interface Pair {
   readonly key: ReplicationOptionKey
-  readonly text: string
+  /** Null: none, where an empty text is a value. */
+  readonly text: string | null
 }
 
-/** `swap-wait=5min`; `no-index=true` is `index=false`. */
+/** `swap-wait=5min`; `no-index=true` is `index=false`; `no-site` is no site, and `site=` the default site. */
 function readPair(pair: string): Pair {
+  if (pair === 'no-site' || pair === 'no-site=true') return { key: 'site', text: null }
   const [, name = '', text = ''] = /^([^=]+)=(.*)$/s.exec(pair) ?? []
   if (name === '')
     throw new Failure('wrong_usage', {
@@ -72,7 +75,9 @@ function readChanges(replication: Replication, given: readonly Pair[]): Record<s
   const changes: Record<string, unknown> = {}
   for (const { key, text } of given) {
     const option: ReplicationOption = replicationOptions[key]
-    changes[option.column ?? key] = text === '' ? cleared(replication, key) : readValue(replication, key, text)
+    const isCleared = text === '' && key !== 'site'
+    changes[option.column ?? key] =
+      text === null ? null : isCleared ? cleared(replication, key) : readValue(replication, key, text)
   }
   checkNewSchedule(replication, changes)
   return changes
@@ -146,7 +151,7 @@ export function settings(replication: Replication): [key: string, value: string 
     columns: list(replication.columns),
     where: replication.condition,
     index: String(replication.buildIndexes),
-    site: replication.site,
+    site: replication.site === '' ? siteLabel('') : replication.site,
     pool: replication.pool,
     postScript: replication.postScript.join('; ') || null,
     sequence: replication.sequences.join(', ') || null,

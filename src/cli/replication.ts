@@ -57,7 +57,10 @@ export const replicationGroup: Group = (program) => {
   group
     .command('set')
     .argument(...destinationArgument)
-    .argument('<key=value...>', 'for example swap-wait=5min; an empty value clears an option')
+    .argument(
+      '<key=value...>',
+      'for example swap-wait=5min; an empty value clears an option; site= is the default site, no-site none',
+    )
     .description('change options: keys are the options of add')
     .addHelpText('after', example("replication set public.orders columns=id,total every='5 minutes'"))
     .action(action(set))

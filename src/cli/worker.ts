@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { parseDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import type { WorkerIdentity } from '../control/registration.ts'
+import { type Host, ownHost } from '../placement/hosts.ts'
 import { printable } from '../postgres/identifier.ts'
 import type { Workplace } from '../worker/replication-run.ts'
 import type { RunResult } from '../worker/run-outcome.ts'
@@ -74,13 +75,6 @@ export function workerIdentity({
       remedy: 'For example: --slots 8',
     })
   }
-  if (!/^[^\s\p{Cc},;"']{1,200}$/u.test(host)) {
-    throw new Failure('wrong_usage', {
-      message: `--host is '${printable(host)}'; a host's name has no spaces, commas or quotes.`,
-      object: '--host',
-      remedy: 'For example: --host h2',
-    })
-  }
   return { name: `${host}#${process.pid}`, host, slots: count }
 }
 
@@ -89,9 +83,10 @@ export async function runWorker(
   context: CommandContext,
   place: Workplace,
   flags: WorkerFlags,
-  { name, slots }: WorkerIdentity,
+  { name, host, slots }: WorkerIdentity,
 ): Promise<void> {
   const say = (line: string) => log(context, 'info', line)
+  const own = await ownHost(place.control, host, '--host')
   const service = new Worker(
     { ...place, onStep: undefined },
     {
@@ -103,12 +98,18 @@ export async function runWorker(
   )
   await service.start()
   try {
-    say(`Worker ${name} takes work, ${slots} runs at once.`)
+    const as = own.host === host ? '' : ` as host ${own.host}`
+    say(`Worker ${name} takes work${as}, ${slots} runs at once.`)
+    if ('drained' in own && own.drained) log(context, 'warn', drainedInWords(own))
     if (!context.signal.aborted) await once(context.signal, 'abort')
     if (service.running > 0) say(`Waiting for ${service.running} runs to end, ${flags.grace} at most.`)
   } finally {
     await service.stop()
   }
+}
+
+function drainedInWords({ host, drained_at: since, drained_by: by }: Host): string {
+  return `${host} is drained since ${since?.toISOString()} by ${by}: it takes nothing until: yardmaster host undrain ${host}`
 }
 
 /** A line of the log, with its time, on stderr. */

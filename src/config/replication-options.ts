@@ -51,8 +51,8 @@ export const replicationOptions = {
   site: {
     flag: '--site <name>',
     column: 'site',
-    schema: z.string(),
-    help: 'site that the work belongs to (placement)',
+    schema: z.string().refine((given) => Buffer.byteLength(given) <= 200, 'it is longer than 200 bytes'),
+    help: "site that the work belongs to (placement); '' is the default site",
   },
   pool: {
     flag: '--pool <name>',

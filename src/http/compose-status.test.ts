@@ -64,6 +64,7 @@ function run(more: Partial<RunRow> = {}): RunRow {
     attempt: 1,
     attempt_id: '9',
     slot: ago(4),
+    placement: null,
     ...more,
   }
 }

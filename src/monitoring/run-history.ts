@@ -23,6 +23,16 @@ export interface RunRow {
   attempt_id: string | null
   /** When it was due, or asked for. */
   slot: Date
+  /** The rule's code by which its host got it; null where a command ran it itself. */
+  placement: string | null
+}
+
+/** One thing that must be so before a run starts. */
+export interface WaitingCheck {
+  readonly check: 'scheduled' | 'due' | 'overlap' | 'limit' | 'host' | 'slot'
+  readonly ok: boolean
+  readonly code: string
+  readonly why: string
 }
 
 export interface StepRow {
@@ -37,7 +47,7 @@ export interface StepRow {
 }
 
 const runColumns = sql`id, job_id, operation, kind, object, site, status, reason, started_at, finished_at, rows, bytes, message,
-  worker, host, attempt, attempt_id, slot`
+  worker, host, attempt, attempt_id, slot, placement`
 
 /** The run of a job that a living worker carries out now. */
 export async function runningRun(control: Control, jobId: number): Promise<RunRow | undefined> {
@@ -126,6 +136,13 @@ export async function whyWaiting(
   const rows = await control.session.query<{ id: string; code: string; why: string }>(sql`
     select w.id, y.code, y.why from unnest(${[...runIds]}::bigint[]) as w(id) cross join lateral yardmaster.why_waiting(w.id) y`)
   return new Map(rows.map((row) => [row.id, row]))
+}
+
+/** What must be so before a run starts, in order; nothing for one that does not wait. */
+export async function waitingChecks(control: Control, runId: string): Promise<WaitingCheck[]> {
+  return control.session.query<WaitingCheck>(
+    sql`select c."check", c.ok, c.code, c.why from yardmaster.waiting_checks(${runId}::bigint) c order by c.place`,
+  )
 }
 
 /** Calls a run off; returns its status: RUNNING until whoever carries it out has seen that. */

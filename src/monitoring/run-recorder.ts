@@ -1,3 +1,4 @@
+import { Failure } from '../base/failure.ts'
 import type { Service } from '../base/service.ts'
 import type { Control } from '../control/control.ts'
 import { Registration, type WorkerIdentity } from '../control/registration.ts'
@@ -14,11 +15,13 @@ export class RunRecorder implements Service {
   readonly control: Control
   readonly registration: Registration
   readonly #outbox: Outbox
+  readonly #host: string
 
   constructor(control: Control, identity: WorkerIdentity) {
     this.control = control
     this.registration = new Registration(control, identity)
     this.#outbox = new Outbox(control)
+    this.#host = identity.host
   }
 
   /** Registers this process as a worker; more than once is fine. */
@@ -29,6 +32,15 @@ export class RunRecorder implements Service {
   async stop(): Promise<void> {
     await this.#outbox.drain(drainPatience)
     await this.registration.stop()
+  }
+
+  /** Throws `host_forbidden` where a binding forbids this host the work of a site; null is work of no site. */
+  async refuseForbidden(site: string | null, object: string): Promise<void> {
+    try {
+      await this.control.session.query(sql`select yardmaster.refuse_forbidden(${this.#host}, ${site}::text)`)
+    } catch (error) {
+      throw aboutObject(error, object)
+    }
   }
 
   /**
@@ -46,7 +58,9 @@ export class RunRecorder implements Service {
         select run_id as "runId", token from yardmaster.begin_run(${jobId}, yardmaster.database_id_of(${run.database}),
           ${run.operation}, ${run.object}, ${run.site}::text, ${this.registration.id})`)
     if (typeof register === 'number') {
-      const ids = await begin(this.control.session, register)
+      const ids = await begin(this.control.session, register).catch((error: unknown) => {
+        throw aboutObject(error, run.object)
+      })
       return new RunLog(ids, this.#outbox, listener)
     }
     const session = await this.control.open(`begin ${run.object}`)
@@ -55,6 +69,8 @@ export class RunRecorder implements Service {
       const ids = await begin(session, await register(session))
       await session.script('commit')
       return new RunLog(ids, this.#outbox, listener)
+    } catch (error) {
+      throw aboutObject(error, run.object)
     } finally {
       await session.end()
     }
@@ -73,4 +89,11 @@ export class RunRecorder implements Service {
     )
     return row.over
   }
+}
+
+/** What a binding forbids is about the copy, not about the control database that said so. */
+function aboutObject(error: unknown, object: string): unknown {
+  if (!(error instanceof Failure) || error.code !== 'host_forbidden') return error
+  const { code, message, remedy, sqlstate } = error
+  return new Failure(code, { message, object, remedy, sqlstate, cause: error })
 }

@@ -86,7 +86,7 @@ export function toFailure(error: unknown, context: { side: Side; object?: string
     retryable: verdict.retryable,
     sqlstate: fromServer ? raw.code : undefined,
     cause: error,
-    ...(raw.hint && verdict.code === 'sql_failed' ? { remedy: forPeople(raw.hint) } : {}),
+    ...(raw.hint && (isOurs || verdict.code === 'sql_failed') ? { remedy: forPeople(raw.hint) } : {}),
   })
 }
 

@@ -107,6 +107,8 @@ export async function addReplicationRun(
   place: Workplace,
   wanted: NewReplication,
 ): Promise<{ replication: Replication | undefined; result: RunResult }> {
+  // Before what a broken-off set-up left is cleared away.
+  await place.recorder.refuseForbidden(wanted.site, destinationLabel(wanted))
   await releaseLostWorkers(place.control)
   await clearLeftover(place, wanted)
   await planNewReplication(place, wanted)
