@@ -15,7 +15,16 @@ const glyphs: Readonly<Record<string, readonly [unicode: string, ascii: string, 
   CRITICAL: ['✕', 'x', 31],
   RUNNING: ['◐', '*', 34],
   WAITING: ['◷', '.', 90],
+  // Bindings are wishes, not levels: no colour but the terminal's own, and grey for what never runs.
+  prefer: ['●', '*', 39],
+  allow: ['○', 'o', 39],
+  none: ['·', '.', 39],
+  forbid: ['✕', 'x', 90],
 }
+
+/** What a line of a plan does. */
+export type PlanSign = '+' | '~' | '-' | '!'
+const signColors: Readonly<Record<PlanSign, number>> = { '+': 32, '~': 33, '-': 31, '!': 31 }
 
 /** What `level` puts around a word. */
 const ownColor = new RegExp(`(${String.fromCharCode(0x1b)}\\[\\d+m)`)
@@ -94,6 +103,17 @@ export class Terminal {
     if (!glyph || !this.isTerminal) return word
     const text = `${glyph[this.#unicode ? 0 : 1]} ${word}`
     return this.#color ? `\x1b[${glyph[2]}m${text}\x1b[0m` : text
+  }
+
+  /** The sign before a line of a plan, coloured where colours are. */
+  sign(sign: PlanSign): string {
+    return this.#color ? `\x1b[${signColors[sign]}m${sign}\x1b[0m` : sign
+  }
+
+  /** Whether something is so, where a list says it of each thing. */
+  mark(isSo: boolean): string {
+    const [unicode, ascii] = isSo ? ['✓', '+'] : ['✕', 'x']
+    return this.#unicode ? unicode : ascii
   }
 
   #cell(kind: 'number' | 'level' | undefined, value: string | number | null): string {

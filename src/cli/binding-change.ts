@@ -1,0 +1,56 @@
+import { Failure } from '../base/failure.ts'
+import type { BindingPlan, ChangeOutcome } from '../placement/bindings.ts'
+import { printable } from '../postgres/identifier.ts'
+import { planJson, printPlan, siteArgument, siteLabel } from './binding-plan.ts'
+import type { CommandContext } from './command-context.ts'
+import { confirmByName } from './confirmation.ts'
+import type { Terminal } from './terminal.ts'
+
+/**
+ * Does a change that must not leave a site without a host, unless --force says so. Where somebody sits there, --force is asked
+ * to be meant: by the site's name, as for all that is hard to see the end of; a script that says --force means it.
+ */
+export async function changeUnlessRefused(
+  context: CommandContext,
+  force: boolean,
+  perform: (mayStrand: 'all' | readonly string[]) => Promise<ChangeOutcome>,
+): Promise<ChangeOutcome> {
+  if (!force) return perform([])
+  if (!context.terminal.interactive || context.options.yes) return perform('all')
+  const first = await perform([])
+  if (first.applied || first.plan.refusal === null) return first
+  const [site = '', ...others] = first.plan.stranded
+  const name = others.length === 0 ? siteLabel(site) : `${others.length + 1} sites`
+  await confirmByName(context, printable(first.plan.refusal), name)
+  const second = await perform(first.plan.stranded)
+  if (second.applied) return second
+  throw new Failure('cancelled', { message: 'Bindings or hosts changed meanwhile; nothing was done.', object: name })
+}
+
+/** As a failure: what a change ends with that is refused. */
+export function strandedBy(plan: BindingPlan): Failure {
+  const [site = ''] = plan.stranded
+  return new Failure('site_stranded', {
+    message: `${plan.refusal ?? ''} Nothing was changed.`,
+    object: siteLabel(site),
+    remedy: `Allow a host, for example: yardmaster binding set ${siteArgument(site)} HOST allow. Or add --force to let its work wait.`,
+  })
+}
+
+/** Prints what a change did, or would do. Throws the refusal; with --json it is part of the document, and the result is 1. */
+export function reportChange(terminal: Terminal, outcome: ChangeOutcome, dryRun: boolean, forced: boolean): number {
+  const { plan, applied } = outcome
+  const refused = !applied && plan.refusal !== null && !forced
+  if (terminal.json) {
+    terminal.document({ ...outcomeJson(outcome), ...(refused ? { error: strandedBy(plan) } : {}) })
+    return refused ? 1 : 0
+  }
+  printPlan(terminal, plan)
+  if (refused) throw strandedBy(plan)
+  if (dryRun) terminal.say('A dry run: nothing was written.')
+  return 0
+}
+
+export function outcomeJson({ plan, applied, undoes }: ChangeOutcome) {
+  return { applied, ...(undoes === null ? {} : { undoes }), ...planJson(plan) }
+}
