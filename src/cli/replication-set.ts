@@ -9,7 +9,6 @@ import {
 } from '../config/replication-options.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { checkTimeZone } from '../jobs/time-zone.ts'
-import { siteLabel } from '../placement/sites.ts'
 import { displayName, printable } from '../postgres/identifier.ts'
 import { definitionDefaults, destinationLabel, type Replication } from '../replication/definition.ts'
 import { checkSource } from '../replication/setup.ts'
@@ -143,7 +142,7 @@ export function optionsJson(replication: Replication) {
   }
 }
 
-/** The options that mean something for the type, by the keys of `set` and as it takes them; null for none. */
+/** The options that mean something for the type, by the keys of `set` and as a shell hands them to it; null for none. */
 export function settings(replication: Replication): [key: string, value: string | null][] {
   const { control, schedule } = replication
   const list = (names: readonly string[] | null) => names?.map(displayName).join(',') ?? null
@@ -151,7 +150,7 @@ export function settings(replication: Replication): [key: string, value: string 
     columns: list(replication.columns),
     where: replication.condition,
     index: String(replication.buildIndexes),
-    site: replication.site === '' ? siteLabel('') : replication.site,
+    site: replication.site === '' ? "''" : replication.site,
     pool: replication.pool,
     postScript: replication.postScript.join('; ') || null,
     sequence: replication.sequences.join(', ') || null,
@@ -174,5 +173,5 @@ export function settings(replication: Replication): [key: string, value: string 
       const { types }: ReplicationOption = replicationOptions[key]
       return !types || types.includes(replication.type)
     })
-    .map(([key, value]) => [keyName(key), value])
+    .map(([key, value]) => (key === 'site' && value === null ? ['no-site', 'true'] : [keyName(key), value]))
 }

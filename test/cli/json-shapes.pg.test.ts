@@ -78,6 +78,7 @@ const options = {
   truncate_cascade: 'boolean',
   swap_wait_seconds: 'number',
   site: 'null',
+  pool: 'null',
   column: 'null',
   by: 'null',
   boundary: 'null',
@@ -125,12 +126,14 @@ const runOfList = {
   host: 'string',
   attempt: 'number',
   slot: 'time',
+  placement: 'null',
   waits_for: 'null',
   rows: 'number',
   bytes: 'number',
 }
 const waitingRun = {
   ...runOfList,
+  reason: 'string',
   started_at: 'null',
   finished_at: 'null',
   message: 'null',
@@ -138,6 +141,45 @@ const waitingRun = {
   host: 'null',
   attempt: 'null',
   waits_for: 'string',
+}
+const host = {
+  host: 'string',
+  addresses: ['string'],
+  slots: 'number',
+  site_slots: {},
+  workers: 'number',
+  worker_slots: 'number',
+  running: 'number',
+  active: 'boolean',
+  drained: 'boolean',
+  drained_by: 'null',
+  drained_at: 'null',
+  last_seen: 'null',
+}
+const hostOfSite = { ...host, site_slots: { CEO: 'number' } }
+const drained = { ...hostOfSite, drained_by: 'string', drained_at: 'time' }
+const site = {
+  site: 'string',
+  label: 'string',
+  fallback_after_seconds: 'number',
+  fallback_inherited: 'boolean',
+  jobs: 'number',
+  bindings: 'number',
+  waiting_since: 'null',
+  may_run_on: [],
+}
+const limit = { key: 'string', limit: 'number', running: 'number', waiting: 'number' }
+const check = { check: 'string', ok: 'boolean', code: 'string', why: 'string' }
+const shownRun = {
+  run_id: 'string',
+  job_id: 'number',
+  kind: 'string',
+  operation: 'string',
+  object: 'string',
+  site: 'null',
+  status: 'string',
+  slot: 'time',
+  placement: 'null',
 }
 const queued = { run_id: 'string', status: 'string' }
 const figures = { rows: 'number', bytes: 'number' }
@@ -149,6 +191,29 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['database', 'list'], 0, []],
   [['replication', 'list'], 0, []],
   [['run', 'list'], 0, []],
+  [['host', 'list'], 0, []],
+  [['site', 'list'], 0, []],
+  [['limit', 'list'], 0, []],
+  [['host', 'set', 'h2', '--address', '10.0.0.7', '--slots', '8'], 0, host],
+  [['host', 'set', 'h2', '--site', 'CEO', '--slots', '2'], 0, hostOfSite],
+  [['host', 'list'], 0, [hostOfSite]],
+  [['host', 'drain', '10.0.0.7'], 0, { ...drained, moves: [], stranded: [] }],
+  [['host', 'undrain', 'h2'], 0, hostOfSite],
+  [
+    ['site', 'set', 'CEO', '--fallback-after', '10 minutes'],
+    0,
+    { site: 'string', fallback_after_seconds: 'number', fallback_inherited: 'boolean' },
+  ],
+  [
+    ['site', 'set', '--default', '--fallback-after', 'never'],
+    0,
+    { site: 'null', fallback_after_seconds: 'null', fallback_inherited: 'boolean' },
+  ],
+  [['site', 'list'], 0, [site]],
+  [['limit', 'set', 'a pool', '3'], 0, limit],
+  [['limit', 'list'], 0, [limit]],
+  [['limit', 'remove', 'a pool'], 0, { removed: 'string', limit: 'number' }],
+  [['host', 'remove', 'h2'], 0, { removed: 'string', bindings: 'number', was_drained: 'boolean' }],
   [['database', 'add', 'crm', 'SOURCE', '--tag', 'prod'], 0, database],
   [['database', 'add', 'dwh', 'DESTINATION', '--tag', 'prod'], 0, database],
   [['database', 'set', 'crm', '--tag', 'prod', '--tag', 'eu'], 0, database],
@@ -207,13 +272,9 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
     ['run', 'show', '2'],
     0,
     {
-      run_id: 'string',
-      job_id: 'number',
-      kind: 'string',
-      operation: 'string',
-      object: 'string',
-      status: 'string',
+      ...shownRun,
       reason: 'null',
+      checks: [],
       started_at: 'time',
       finished_at: 'time',
       worker: 'string',
@@ -281,6 +342,17 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['replication', 'resume', 'public.orders'], 0, { job_id: 'number', status: 'string' }],
   [['replication', 'refresh', 'public.orders', '--queue'], 0, queued],
   [['run', 'list', '--status', 'waiting'], 0, [waitingRun]],
+  [
+    ['run', 'show', '4'],
+    0,
+    {
+      ...shownRun,
+      reason: 'string',
+      checks: [check],
+      ...{ started_at: 'null', finished_at: 'null', worker: 'null', host: 'null', attempt: 'null' },
+      ...{ rows: 'null', bytes: 'null', message: 'null', steps: [] },
+    },
+  ],
   [['run', 'cancel', '4'], 0, { ...queued, was_running: 'boolean' }],
   [['replication', 'resync', 'public.orders', '--queue'], 0, queued],
   [['run-due'], 0, [{ destination: 'string', ...result, job_id: 'number' }]],
