@@ -15,8 +15,8 @@ describe('CSV', () => {
   })
 
   it('refuses what it cannot read', () => {
-    expect(() => parseCsv('a\n"open')).toThrow('not a line of CSV: "open')
-    expect(() => parseCsv('a\n"x"y')).toThrow('not a line of CSV')
+    expect(() => parseCsv('a\n"open')).toThrow('line 2 is not CSV: a quote that is never closed')
+    expect(() => parseCsv('a\n"x"y')).toThrow('line 2 is not CSV')
   })
 })
 

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { readCsv } from '../base/csv.ts'
 
 /** The data that the demo begins with, as JSON texts of arrays, ready for `jsonb_to_recordset`. */
 export interface Datasets {
@@ -53,24 +54,11 @@ async function readFolder(folder: URL, flights: string, origin: string): Promise
   }
 }
 
-/** CSV with a head line; quoted values may hold commas and doubled quotes, not line ends. Empty values become null. */
+/** Rows of a CSV text by the names in its first line. Empty values become null. */
 export function parseCsv(text: string): Record<string, string | null>[] {
-  const [head = '', ...lines] = text.trimEnd().split(/\r?\n/)
-  const names = splitLine(head)
-  return lines.map((line) => {
-    const values = splitLine(line)
-    return Object.fromEntries(names.map((name, index) => [name, values[index] || null]))
+  const [head, ...records] = [...readCsv(text)].map(({ fields, fault }) => {
+    if (fault) throw new Error(`line ${fault.line} is not CSV: ${fault.found}`)
+    return fields
   })
-}
-
-function splitLine(line: string): string[] {
-  const value = /(?:"((?:[^"]|"")*)"|([^,"]*))(,|$)/y
-  const values: string[] = []
-  for (let more = true; more; ) {
-    const match = value.exec(line)
-    if (!match) throw new Error(`not a line of CSV: ${line}`)
-    values.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? '')
-    more = match[3] === ','
-  }
-  return values
+  return records.map((fields) => Object.fromEntries((head ?? []).map((name, index) => [name, fields[index] || null])))
 }
