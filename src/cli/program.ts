@@ -12,6 +12,7 @@ import { doctorGroup } from './doctor.ts'
 import { asFailure, report } from './failure-report.ts'
 import { helpGroup } from './help.ts'
 import { hostGroup } from './host.ts'
+import { importGroup } from './import.ts'
 import { limitGroup } from './limit.ts'
 import { migrateGroup } from './migrate.ts'
 import { replicationGroup } from './replication.ts'
@@ -42,6 +43,7 @@ export function buildProgram(): Command {
     hostGroup,
     siteGroup,
     limitGroup,
+    importGroup,
     checkGroup,
     workerGroup,
     upGroup,

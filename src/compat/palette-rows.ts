@@ -1,52 +1,63 @@
+import type { CsvFault } from '../base/csv.ts'
 import { Failure } from '../base/failure.ts'
-import type { Control } from '../control/control.ts'
 import { printable } from '../postgres/identifier.ts'
-import { sql } from '../postgres/sql.ts'
 
 /** A row of the predecessor's table, or a line of its file, as it stands there. */
 export interface PaletteRow {
-  /** `row 3`, `line 4`. */
-  readonly place: string
+  /** Of the row, or of the line in its file; from 1 on. */
+  readonly line: number
   readonly site: string | null
   readonly host: string | null
   readonly binding: string | null
 }
 
+/** Where rows come from. `prefix` stands before a number: `workers.csv:`, `row `. */
+export interface PaletteOrigin {
+  readonly name: string
+  readonly prefix: string
+}
+
+/** What a host of the predecessor is called here, or why it cannot be. */
+export type HostNames = ReadonlyMap<string, { readonly host: string; readonly fault: string | null }>
+
 /** One binding as Yardmaster takes it. */
 export interface PaletteBinding {
   readonly site: string
   readonly host: string
-  readonly binding: string
+  readonly binding: 'prefer' | 'allow' | 'forbid'
 }
 
-/** What a host of the predecessor is called here, and what is wrong with that. */
-export type HostNames = ReadonlyMap<string, { readonly name: string; readonly fault: string | null }>
+/** What the rows mean: equal ones are taken once, and noted. */
+export interface PaletteBindings {
+  readonly bindings: readonly PaletteBinding[]
+  readonly notes: readonly string[]
+}
 
-/** By the control database: an address is the host that has it, or a host of its own. */
-export async function hostNames(control: Control, rows: readonly PaletteRow[]): Promise<HostNames> {
-  const hosts = [...new Set(rows.flatMap((row) => (row.host === null ? [] : withoutWholeMask(row.host))))]
-  const found = await control.session.query<{ host: string; name: string; fault: string | null }>(sql`
-    select h.host, yardmaster.host_of(h.host) as name, yardmaster.host_name_fault(h.host) as fault from unnest(${hosts}::text[]) as h(host)`)
-  return new Map(found.map(({ host, name, fault }) => [host, { name, fault }]))
+type Fault = Omit<CsvFault, 'line'>
+
+/** Names that the control database is to be asked about. */
+export function hostsOf(rows: readonly PaletteRow[]): string[] {
+  return [...new Set(rows.flatMap((row) => (row.host === null ? [] : withoutWholeMask(row.host))))]
 }
 
 /**
- * The bindings that the rows mean, equal ones once. Throws `bindings_invalid` with all rows that cannot be a binding or
- * contradict another one.
+ * The bindings that the rows mean. Throws `bindings_invalid` with all rows that cannot be a binding or contradict another one, and
+ * with the `faults` that were found before.
  */
 export function bindingsOf(
+  origin: PaletteOrigin,
   rows: readonly PaletteRow[],
   names: HostNames,
-  origin: string,
-): { bindings: PaletteBinding[]; notes: string[] } {
-  const faults: string[] = []
-  const repeated: string[] = []
+  faults: readonly CsvFault[] = [],
+): PaletteBindings {
+  const all = [...faults]
+  const notes: string[] = []
   const first = new Map<string, PaletteRow>()
   const bindings: PaletteBinding[] = []
   for (const row of rows) {
     const read = bindingOf(row, names)
-    if (typeof read === 'string') {
-      faults.push(`${row.place} (${shown(row)}): ${read}`)
+    if ('found' in read) {
+      all.push({ line: row.line, ...read })
       continue
     }
     const pair = JSON.stringify([read.site, read.host])
@@ -55,39 +66,40 @@ export function bindingsOf(
       first.set(pair, row)
       bindings.push(read)
     } else if (before.binding === row.binding) {
-      repeated.push(`${row.place} (${shown(row)}) says the same as ${before.place}${otherName(before, row, read)}`)
-    } else {
-      faults.push(
-        `${row.place} (${shown(row)}): ${before.place} binds the same pair as ${before.binding}${otherName(before, row, read)}`,
+      notes.push(
+        `${origin.prefix}${row.line} says the same as ${origin.prefix}${before.line} (${meaning(before, row, read)}): it is taken once.`,
       )
+    } else {
+      const found = `${meaning(before, row, read)}, which ${origin.prefix}${before.line} binds as ${before.binding}`
+      all.push({ line: row.line, found, expected: 'one binding for each site and host' })
     }
   }
-  if (faults.length > 0) {
-    throw new Failure('bindings_invalid', {
-      message: `${origin}: ${faults.length === 1 ? 'one row' : `${faults.length} rows`} cannot be taken over; nothing was imported.\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
-      object: origin,
-      remedy: 'Correct the rows that are named where they are kept, or write them to a file of their own (--csv FILE).',
-    })
-  }
-  return { bindings, notes: repeated.map((note) => `${note}: it is taken once.`) }
+  if (all.length > 0) throw invalid(origin, all)
+  return { bindings, notes }
 }
 
-/** The binding, or what is wrong with the row in words. */
-function bindingOf(row: PaletteRow, names: HostNames): PaletteBinding | string {
-  const { site, host, binding } = row
+function bindingOf({ site, host, binding }: PaletteRow, names: HostNames): PaletteBinding | Fault {
+  const matchesNothing = 'palette-director matches NULL with nothing'
   if (site === null)
-    return `its site is NULL, which palette-director matches with nothing; write "" for the default site, or take it away`
-  if (Buffer.byteLength(site) > 200) return 'its site has more than 200 bytes'
-  if (host === null)
-    return 'its host is NULL, which palette-director matches with nothing; name the host, or take it away'
-  if (binding === null) return 'its binding is NULL; expected prefer, allow or forbid'
-  if (!['prefer', 'allow', 'forbid'].includes(binding)) return 'expected prefer, allow or forbid as its binding'
+    return { found: 'a site that is NULL', expected: `a site, "" for the default site: ${matchesNothing}` }
+  const bytes = Buffer.byteLength(site)
+  if (bytes > 200) return { found: `a site of ${bytes} bytes`, expected: '200 at most' }
+  if (host === null) return { found: 'a host that is NULL', expected: `a host: ${matchesNothing}` }
+  if (binding !== 'prefer' && binding !== 'allow' && binding !== 'forbid') {
+    const found = binding === null ? 'a binding that is NULL' : `the binding '${printable(binding)}'`
+    return { found, expected: 'prefer, allow or forbid' }
+  }
   const address = withoutWholeMask(host)
-  if (/^[0-9a-f.:]+\/\d+$/i.test(address))
-    return 'its host is a network, which palette-director matches with no worker; write a row for each address'
+  if (/^[0-9a-f.:]+\/\d+$/i.test(address)) {
+    const expected = "one host's address: palette-director matches a network with no worker"
+    return { found: `the network '${address}'`, expected }
+  }
   const known = names.get(address)
-  if (!known || known.fault !== null) return `a host cannot be called so: ${known?.fault ?? 'it is unknown'}`
-  return { site, host: known.name, binding }
+  if (!known || known.fault !== null) {
+    const why = known?.fault ? `, but ${known.fault}` : ''
+    return { found: `the host '${printable(address)}'`, expected: `a host's name or address${why}` }
+  }
+  return { site, host: known.host, binding }
 }
 
 /** `10.0.0.27/32` is one host; `10.0.0.0/24` stays as it is. */
@@ -95,11 +107,21 @@ function withoutWholeMask(host: string): string {
   return host.replace(host.includes(':') ? /\/128$/ : /\/32$/, '')
 }
 
-const shown = ({ site, host, binding }: PaletteRow) =>
-  [site, host, binding].map((value) => (value === null ? 'NULL' : value === '' ? '""' : printable(value))).join(', ')
+/** What two rows say of one pair; with both names where they call one host by two. */
+function meaning(before: PaletteRow, row: PaletteRow, { site, host, binding }: PaletteBinding): string {
+  const names =
+    before.host === row.host ? '' : `, which is ${printable(before.host ?? '')} and ${printable(row.host ?? '')}`
+  return `${binding} for ${site === '' ? 'the default site' : `'${printable(site)}'`} on ${printable(host)}${names}`
+}
 
-/** Said where two rows name one host by two of its names. */
-const otherName = (before: PaletteRow, row: PaletteRow, { host }: PaletteBinding) =>
-  before.host === row.host
-    ? ''
-    : ` (${printable(before.host ?? '')} and ${printable(row.host ?? '')} are the host ${printable(host)})`
+function invalid({ name, prefix }: PaletteOrigin, faults: readonly CsvFault[]): Failure {
+  const sorted = faults.toSorted((a, b) => a.line - b.line)
+  const lines = new Set(sorted.map((fault) => fault.line)).size
+  const shown = sorted.map(({ line, found, expected }) => `${prefix}${line}: found ${found}; expected ${expected}`)
+  return new Failure('bindings_invalid', {
+    message: `${name}: ${lines === 1 ? 'one row' : `${lines} rows`} cannot be taken over; nothing was imported.\n${shown.join('\n')}`,
+    object: name,
+    remedy: 'Correct the rows where they are kept, or write all of them to a file and import that: --csv FILE.',
+    errors: sorted.map((fault) => ({ file: name, ...fault })),
+  })
+}

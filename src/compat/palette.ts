@@ -3,7 +3,7 @@ import { findRelation, type Relation } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayName, displayQualified, printable, quoteIdentifier } from '../postgres/identifier.ts'
 import { relation, sql, trusted } from '../postgres/sql.ts'
-import type { PaletteRow } from './palette-rows.ts'
+import type { PaletteOrigin, PaletteRow } from './palette-rows.ts'
 
 /** What palette-director keeps its bindings in, and what it tells sites by. */
 const bindingTable = { schema: 'palette', name: 'worker_binding' }
@@ -14,8 +14,7 @@ const mostRows = 100_000
 
 /** An installation of palette-director, as one look found it. */
 export interface PaletteInstallation {
-  /** Where the rows come from, for people: the table, and the file behind it. */
-  readonly origin: string
+  readonly origin: PaletteOrigin
   /** In the order of the file. */
   readonly rows: readonly PaletteRow[]
   /** What is not taken over, and what is odd: a sentence each. */
@@ -41,9 +40,13 @@ export async function readPalette(session: Session): Promise<PaletteInstallation
   if (!table) throw await missing(session)
   requireColumns(session, table)
   const around = await lookAround(session, table)
-  const origin = describeOrigin(table, around.options)
-  const rows = await readRows(session, origin)
-  return { origin, rows, notes: [...notTakenOver(around), ...(await unknownSites(session, rows))] }
+  const name = describeOrigin(table, around.options)
+  const rows = await readRows(session, name)
+  return {
+    origin: { name, prefix: 'row ' },
+    rows,
+    notes: [...notTakenOver(around), ...(await unknownSites(session, rows))],
+  }
 }
 
 async function missing(session: Session): Promise<Failure> {
@@ -94,7 +97,7 @@ function describeOrigin(table: Relation, options: readonly string[] | null): str
 /** Every value as its type's own output has it: an address without its mask where that is a whole one. */
 async function readRows(session: Session, origin: string): Promise<PaletteRow[]> {
   const text = (name: string) => trusted(`case when ${name} is not null then format('%s', ${name}) end as ${name}`)
-  let rows: Omit<PaletteRow, 'place'>[]
+  let rows: Omit<PaletteRow, 'line'>[]
   try {
     rows = await session.query(sql`
       select ${text('site')}, ${text('host')}, ${text('binding')} from ${relation(bindingTable)} limit ${mostRows + 1}`)
@@ -108,7 +111,7 @@ async function readRows(session: Session, origin: string): Promise<PaletteRow[]>
       remedy: 'That is no list of bindings; look what the table shows.',
     })
   }
-  return rows.map((row, index) => ({ place: `row ${index + 1}`, ...row }))
+  return rows.map((row, index) => ({ line: index + 1, ...row }))
 }
 
 function whyUnreadable(session: Session, failure: Failure, origin: string): Failure {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
@@ -37,12 +37,22 @@ function comparable(text: string): string {
     .trimEnd()
 }
 
-const guides = ['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md']
+/** The files that a page shows: a name in backquotes, and a `csv` block below it. */
+function filesOf(path: string): { name: string; text: string }[] {
+  const text = readFileSync(join(root, path), 'utf8')
+  return [...text.matchAll(/^`([\w-]+\.csv)`:\n\n```csv\n(.*?)^```/gms)].map(([, name = '', body = '']) => ({
+    name,
+    text: body,
+  }))
+}
+
+const guides = ['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md', 'docs/guide/place-work.md']
 
 describe.each(guides)('the examples of %s', (page) => {
   let shop: TestDatabase
   let warehouse: TestDatabase
   let environment: Record<string, string>
+  let folder: string
 
   beforeAll(async () => {
     shop = await createDatabase('shop')
@@ -62,9 +72,10 @@ describe.each(guides)('the examples of %s', (page) => {
     await shop.query('select pg_stat_force_next_flush()')
     await warehouse.query('create schema dev')
     await warehouse.query('create table dev.customers (id serial primary key, name text)')
-    const folder = mkdtempSync(join(inject('runDirectory'), 'documentation-'))
+    folder = mkdtempSync(join(inject('runDirectory'), 'documentation-'))
     // The embedded control server runs under another user when the tests run as root.
     chmodSync(folder, 0o711)
+    for (const { name, text } of filesOf(page)) writeFileSync(join(folder, name), text)
     environment = {
       PATH: `${join(root, 'bin')}:${process.env.PATH}`,
       HOME: folder,
@@ -78,8 +89,10 @@ describe.each(guides)('the examples of %s', (page) => {
   it('run as printed, one after the other, and print what is said', async () => {
     const examples = examplesOf(page)
     expect(examples.length).toBeGreaterThan(4)
+    // npx finds the program of a clone in the clone only.
+    const cwd = page === 'README.md' ? root : folder
     for (const { command, output } of examples) {
-      const { stdout } = await run('bash', ['-c', command], { cwd: root, env: environment }).catch((error: Error) => {
+      const { stdout } = await run('bash', ['-c', command], { cwd, env: environment }).catch((error: Error) => {
         throw new Error(`${command}\n${error.message}`)
       })
       if (output.length > 0) expect(comparable(stdout), command).toBe(comparable(output.join('\n')))
@@ -97,6 +110,7 @@ describe('the pages', () => {
     'docs/status.md',
     'docs/guide/copy-tables.md',
     'docs/guide/keep-current.md',
+    'docs/guide/place-work.md',
     'docs/decisions/README.md',
   ]
 
