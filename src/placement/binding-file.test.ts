@@ -164,7 +164,7 @@ describe('any set of bindings', () => {
 
   it('damaged in any byte is read whole or refused with lines: nothing else is thrown', () => {
     fc.assert(
-      fc.property(written, fc.nat(), fc.integer({ min: 0, max: 255 }), ({ rows, text }, place, byte) => {
+      fc.property(written, fc.nat(), fc.integer({ min: 0, max: 255 }), ({ text }, place, byte) => {
         const bytes = Buffer.from(text)
         bytes[place % bytes.length] = byte
         const lines = bytes.filter((one) => one === 0x0a).length + 1
