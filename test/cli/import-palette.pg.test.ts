@@ -1,4 +1,5 @@
 import { rmSync, writeFileSync } from 'node:fs'
+import pg from 'pg'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { createDatabase, postgres14, type TestDatabase } from '../support/databases.ts'
 import { FakeTerminal } from './fake-terminal.ts'
@@ -252,6 +253,25 @@ describe('an installation that somebody changed', () => {
     expect(err).toContain("row 2: found the binding 'Prefer'; expected prefer, allow or forbid")
   })
 
+  it('in another encoding gives the letters that it holds', async () => {
+    const name = `t_latin1_${process.pid}`
+    const server = await createDatabase('latin1 maker')
+    await server.query(`create database ${name} template template0 encoding 'LATIN1' locale 'C'`)
+    const url = new URL(server.url)
+    url.pathname = `/${name}`
+    const latin = new pg.Client({ connectionString: url.href })
+    await latin.connect()
+    await latin.query('create schema palette')
+    await latin.query(
+      "create table palette.worker_binding as select 'Zürich' as site, '10.0.0.1'::inet as host, 'prefer' as binding",
+    )
+    await latin.end()
+    await done('database', 'add', 'workgroup', url.href)
+    await done(...importDatabase)
+    expect(await bindings()).toEqual(['Zürich 10.0.0.1 prefer'])
+    await server.query(`drop database ${name} with (force)`)
+  })
+
   it('tells sites by their letters, whatever the collation holds for equal', async () => {
     const { workgroup } = await install([])
     await workgroup.query(
@@ -281,6 +301,18 @@ describe('an installation that somebody changed', () => {
     expect(code).toBe(1)
     expect(err).toContain('25006')
     expect(await workgroup.query('select from public.trace')).toEqual([])
+  })
+
+  it('has more rows than a list of bindings can have: nothing of it is taken', async () => {
+    const { workgroup } = await install([])
+    await replaceTable(
+      workgroup,
+      `view palette.worker_binding as select 's' || g as site, 'h1' as host, 'allow' as binding from generate_series(1, 100001) g`,
+    )
+    const { code, err } = await run(...importDatabase)
+    expect(code).toBe(1)
+    expect(err).toContain('has more than 100000 rows; nothing was imported')
+    expect(await bindings()).toEqual([])
   })
 
   it('leaves out lines by itself: that is said', async () => {
