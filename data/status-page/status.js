@@ -1,105 +1,24 @@
 // @ts-check
 // Asks for /status.json each second and changes the page in place. Every text comes in as text, never as HTML.
 
-const glyphs = { OK: '✓', WARNING: '▲', CRITICAL: '✕', RUNNING: '◐', WAITING: '◷', UNKNOWN: '?' }
+import { byId, element, emptyRow, glyphs, put, putLevel, putRows, putTime, tableRow } from './elements.js'
+import { bytes, clock, count, duration, since, span } from './figures.js'
+import { showPlacement, siteLabel } from './placement.js'
+
 /** A worker's state as a level, for sign and colour. */
 const workerLevels = { working: 'OK', missing: 'WARNING', lost: 'CRITICAL' }
 const every = 1000
 /** Milliseconds after which an answer is no longer waited for. */
 const patience = 8000
 
-const byId = (id) => document.getElementById(id)
 let seen = null
 let timer
 let asking = false
 
-/** Writes only what differs, so that a selection stays and nothing flickers. */
-function put(node, text) {
-  if (node.textContent !== text) node.textContent = text
-}
-
-function element(name, className, text) {
-  const made = document.createElement(name)
-  if (className) made.className = className
-  if (text !== undefined) made.textContent = text
-  return made
-}
-
-const count = (number) => (number === null ? '—' : number.toLocaleString('en-US'))
-
-function bytes(number) {
-  if (number === null) return '—'
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let [value, unit] = [number, 0]
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024
-  return `${unit === 0 ? value : value.toPrecision(value >= 999.5 ? 4 : 3)} ${units[unit]}`
-}
-
-/** `850 ms`, `12.4 s`, `3 min 05 s`, `2 h 10 min`. */
-function duration(seconds) {
-  if (seconds < 0.9995) return `${Math.max(0, Math.round(seconds * 1000))} ms`
-  if (seconds < 59.95) return `${seconds.toFixed(1)} s`
-  return span(seconds)
-}
-
-/** The same in whole seconds, for what counts up or down. */
-function span(seconds) {
-  const two = (value) => String(value).padStart(2, '0')
-  const whole = Math.max(0, Math.round(seconds))
-  if (whole < 60) return `${whole} s`
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
-}
-
-const clock = (time) => new Date(time).toLocaleTimeString('sv-SE')
-const full = (time) => `${new Date(time).toLocaleString('sv-SE')} (${time})`
-const since = (at, time) => (new Date(at).getTime() - new Date(time).getTime()) / 1000
-
-function putTime(cell, text, time) {
-  let node = cell.querySelector('time')
-  if (!node) {
-    node = document.createElement('time')
-    cell.replaceChildren(node)
-  }
-  put(node, text)
-  if (node.dateTime !== time) {
-    node.dateTime = time
-    node.title = full(time)
-  }
-}
-
-function putLevel(cell, level, word = level) {
-  if (cell.dataset.level === word) return
-  cell.dataset.level = word
-  cell.className = `level level-${level}`
-  const mark = element('span', 'mark', glyphs[level] ?? '?')
-  mark.setAttribute('aria-hidden', 'true')
-  cell.replaceChildren(mark, word)
-}
-
-/** Rows by key, in the order of `items`; rows that stay are kept as they are. */
-function putRows(body, items, key, make, fill) {
-  const rows = new Map([...body.children].map((row) => [row.dataset.key, row]))
-  items.forEach((item, index) => {
-    const name = String(key(item))
-    const row = rows.get(name) ?? make(item)
-    row.dataset.key = name
-    rows.delete(name)
-    fill(row, item)
-    if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null)
-  })
-  for (const row of rows.values()) row.remove()
-}
-
-function tableRow(classes) {
-  const row = document.createElement('tr')
-  row.append(...classes.map((name) => element('td', name)))
-  return row
-}
-
 function describe(one) {
   const reach = one.position === null ? '' : `up to ${one.position}`
-  const parts = [one.columns ? `only ${one.columns.join(', ')}` : '', one.condition ?? '', reach]
+  const site = one.site === null ? '' : `site ${siteLabel(one.site)}`
+  const parts = [site, one.columns ? `only ${one.columns.join(', ')}` : '', one.condition ?? '', reach]
   return parts.filter(Boolean).join(' · ')
 }
 
@@ -183,15 +102,6 @@ function fillWorker(status) {
   }
 }
 
-/** One row that says that there is none, as wide as the table. */
-function emptyRow(text, columns) {
-  const row = document.createElement('tr')
-  const cell = element('td', 'muted', text)
-  cell.colSpan = columns
-  row.append(cell)
-  return row
-}
-
 function fillWorkers(status) {
   const workers = status.workers.length > 0 ? status.workers : [{ id: 'none' }]
   putRows(
@@ -215,7 +125,7 @@ function fillWaiting(status) {
     (row, run) => {
       if (run.id === 'idle') return put(row, 'Nothing.')
       put(row.children[0], `◷ ${run.operation} ${run.object}`)
-      put(row.children[1], `${span(since(status.at, run.since))} — ${run.why}`)
+      put(row.children[1], `${ofSite(run, status)}${span(since(status.at, run.since))} — ${run.why}`)
     },
   )
 }
@@ -223,18 +133,20 @@ function fillWaiting(status) {
 const stepText = (step) => `${step.action} ${duration(step.seconds)}`
 
 function makeRun() {
-  return tableRow(['level', 'number', 'copy', '', 'number', 'number', '', 'wide muted'])
+  return tableRow(['level', 'number', 'copy', 'site', '', 'number', 'number', 'name', 'wide muted'])
 }
 
 function fillRun(row, run) {
-  const [level, id, object, began, took, rows, worker, steps] = row.cells
+  const [level, id, object, site, began, took, rows, host, steps] = row.cells
   putLevel(level, run.status)
   row.className = run.status === 'OK' ? '' : `row-${run.status}`
   put(id, run.id)
   put(object, `${run.operation} ${run.object}`)
   if (run.started_at) putTime(began, clock(run.started_at), run.started_at)
   put(took, duration(run.seconds))
-  put(worker, run.worker === null ? '—' : run.attempt > 1 ? `${run.worker}, attempt ${run.attempt}` : run.worker)
+  put(site, siteLabel(run.site))
+  put(host, run.host === null ? '—' : run.attempt > 1 ? `${run.host}, attempt ${run.attempt}` : run.host)
+  host.title = run.worker === null ? '' : `worker ${run.worker}`
   put(
     rows,
     ['skipped', 'nothing_new'].includes(run.reason) ? 'unchanged' : run.status === 'CRITICAL' ? '—' : count(run.rows),
@@ -249,7 +161,10 @@ function makeRunning() {
   return row
 }
 
-function fillRunning(row, run) {
+/** Where nothing has a site, nothing is said of it. */
+const ofSite = (run, status) => (status.placement.site_count > 0 ? `${siteLabel(run.site)} — ` : '')
+
+function fillRunning(row, run, status) {
   const again = run.attempt > 1 ? `, attempt ${run.attempt}` : ''
   put(row.children[0], `◐ ${run.operation} ${run.object}`)
   const rate =
@@ -257,7 +172,13 @@ function fillRunning(row, run) {
   const load = run.rows > 0 ? `${count(run.rows)} rows, ${bytes(run.bytes)}` : ''
   put(
     row.children[1],
-    [`${run.worker ?? ''}${again}`, duration(run.seconds), load, rate, run.steps.map(stepText).join(' · ')]
+    [
+      `${ofSite(run, status)}${run.worker ?? ''}${again}`,
+      duration(run.seconds),
+      load,
+      rate,
+      run.steps.map(stepText).join(' · '),
+    ]
       .filter(Boolean)
       .join(' — '),
   )
@@ -273,6 +194,7 @@ function show(status) {
     put,
   )
   putRows(byId('replications'), status.replications, (one) => one.job_id, makeReplication, fillReplication(status))
+  showPlacement(status)
   fillWorkers(status)
   fillWaiting(status)
   putRows(byId('runs'), status.runs, (run) => run.id, makeRun, fillRun)
@@ -283,7 +205,7 @@ function show(status) {
     (run) => run.id,
     (run) => (run.id === 'idle' ? idle() : makeRunning()),
     (row, run) => {
-      if (run.id !== 'idle') fillRunning(row, run)
+      if (run.id !== 'idle') fillRunning(row, run, status)
       else put(row, idleText(status))
     },
   )

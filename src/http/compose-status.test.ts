@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { RunRow, StepRow } from '../monitoring/run-history.ts'
 import { definitionDefaults, type Replication } from '../replication/definition.ts'
 import { composeStatus } from './compose-status.ts'
+import type { PlacementFacts } from './placement-store.ts'
 import type { StatusDocument } from './status-document.ts'
 import type { JobHistory, WaitingRow, WorkerRow } from './store.ts'
 
@@ -79,7 +80,12 @@ function worker(more: Partial<WorkerRow> = {}): WorkerRow {
 
 function waiting(more: Partial<WaitingRow> = {}): WaitingRow {
   const what = { id: '9', job_id: 1, operation: 'refresh', object: 'dwh:public.t1' }
-  return { ...what, slot: ago(3), reason: null, why: 'A worker is about to take it.', count: 1, ...more }
+  const why = { site: null, code: 'starting', why: 'A worker is about to take it.' }
+  return { ...what, slot: ago(3), reason: null, ...why, count: 1, ...more }
+}
+
+const nothingBound: PlacementFacts = {
+  ...{ hosts: [], active_count: 1, alerts: [], sites: [], site_count: 0, binding_count: 0, pairs: [] },
 }
 
 interface Given {
@@ -90,6 +96,7 @@ interface Given {
   workers?: WorkerRow[]
   waits?: WaitingRow[]
   staffed?: boolean
+  placement?: Partial<PlacementFacts>
 }
 
 function compose({
@@ -100,6 +107,7 @@ function compose({
   workers = [worker()],
   waits = [],
   staffed = true,
+  placement = {},
 }: Given): StatusDocument {
   return composeStatus({
     at,
@@ -112,6 +120,7 @@ function compose({
       }),
     ),
     staffed,
+    placement: { ...nothingBound, ...placement },
     workers,
     waiting: waits,
     runs,
@@ -204,6 +213,35 @@ describe('is everything fine?', () => {
       { waits: [waiting({ slot: ago(6000) })] },
       'OK',
       'Everything is fine: all 1 copies are current, none further behind than 5 s.',
+    ],
+    [
+      'a site without a host',
+      { placement: { site_count: 3, alerts: [{ site: 'QA', alert_code: 3, alert_text: 'No host may run site QA.' }] } },
+      'CRITICAL',
+      'No active host may run 1 of 3 sites: QA.',
+    ],
+    [
+      'sites with one host left, and a copy that failed',
+      {
+        histories: [history({ status: 'CRITICAL' })],
+        placement: {
+          site_count: 9,
+          alerts: ['', 'B', 'C', 'D'].map((site) => ({ site, alert_code: 2, alert_text: 'One left.' })),
+        },
+      },
+      'CRITICAL',
+      '4 of 9 sites have one active host left: default site, B, C and 1 more. 1 of 1 copies failed: dwh:public.t1.',
+    ],
+    [
+      'nobody there, and a site that every host forbids',
+      {
+        staffed: false,
+        workers: [],
+        waits: [waiting({ slot: ago(61) })],
+        placement: { active_count: 0, site_count: 1, alerts: [{ site: 'QA', alert_code: 3, alert_text: 'None.' }] },
+      },
+      'CRITICAL',
+      'No worker is there: what is due waits. No active host may run 1 of 1 sites: QA.',
     ],
     [
       'being removed',

@@ -4,6 +4,8 @@ import { scheduleInWords } from '../jobs/schedule.ts'
 import type { RunRow, StepRow } from '../monitoring/run-history.ts'
 import { printable } from '../postgres/identifier.ts'
 import { destinationLabel, type Replication, type ReplicationSchedule, sourceLabel } from '../replication/definition.ts'
+import { composePlacement } from './compose-placement.ts'
+import type { PlacementFacts } from './placement-store.ts'
 import type { StatusDocument, StatusReplication, StatusRun, StatusWaiting, StatusWorker } from './status-document.ts'
 import type { JobHistory, WaitingRow, WorkerRow } from './store.ts'
 import { verdictOf } from './verdict.ts'
@@ -16,6 +18,7 @@ export interface StatusFacts {
   readonly histories: ReadonlyMap<number, JobHistory>
   /** Somebody carries out what is due. */
   readonly staffed: boolean
+  readonly placement: PlacementFacts
   readonly workers: readonly WorkerRow[]
   readonly waiting: readonly WaitingRow[]
   /** Newest first. */
@@ -34,11 +37,13 @@ export function composeStatus(facts: StatusFacts): StatusDocument {
     ),
   )
   const waiting = facts.waiting.map(statusWaiting)
+  const placement = composePlacement(facts.placement)
   return {
     at: facts.at.toISOString(),
-    ...verdictOf({ at: facts.at, replications, waiting, staffed: facts.staffed }),
+    ...verdictOf({ at: facts.at, replications, placement, waiting, staffed: facts.staffed }),
     about: facts.about,
     replications,
+    placement,
     workers: facts.workers.map(statusWorker),
     running,
     waiting,
@@ -62,6 +67,7 @@ function statusReplication(
     source: sourceLabel(replication),
     destination: destinationLabel(replication),
     status: replication.status,
+    site: printableOrNull(replication.site),
     ...judge(replication, history, { lag, late, lateAfter, isRunning }),
     columns: replication.columns,
     condition: replication.condition,
@@ -143,9 +149,11 @@ const givenBack: Readonly<Record<string, string>> = {
   retry: 'Its worker stopped and gave it back. ',
 }
 
-function statusWaiting({ id, job_id, operation, object, slot, reason, why }: WaitingRow): StatusWaiting {
+function statusWaiting({ slot, reason, why, site, code, ...run }: WaitingRow): StatusWaiting {
+  const { id, job_id, operation, object } = run
   const before = givenBack[reason ?? ''] ?? ''
-  return { id, job_id, operation, object, since: slot.toISOString(), why: printable(`${before}${why ?? ''}`.trim()) }
+  const words = printable(`${before}${why ?? ''}`.trim())
+  return { id, job_id, operation, object, since: slot.toISOString(), site: printableOrNull(site), code, why: words }
 }
 
 function statusWorker(worker: WorkerRow): StatusWorker {
@@ -177,8 +185,11 @@ function statusRun(run: RunRow, steps: readonly StepRow[], at: Date): StatusRun 
     object: run.object,
     status: run.status,
     reason: run.reason,
-    message: run.message === null ? null : printable(run.message),
-    worker: run.worker === null ? null : printable(run.worker),
+    message: printableOrNull(run.message),
+    site: printableOrNull(run.site),
+    worker: printableOrNull(run.worker),
+    host: printableOrNull(run.host),
+    placement: run.placement,
     attempt: run.attempt ?? 0,
     started_at: run.started_at?.toISOString() ?? null,
     finished_at: run.finished_at?.toISOString() ?? null,
@@ -191,7 +202,11 @@ function statusRun(run: RunRow, steps: readonly StepRow[], at: Date): StatusRun 
       action,
       status,
       seconds: elapsed_seconds,
-      message: message === null ? null : printable(message),
+      message: printableOrNull(message),
     })),
   }
+}
+
+function printableOrNull(text: string | null): string | null {
+  return text === null ? null : printable(text)
 }

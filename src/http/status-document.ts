@@ -11,6 +11,7 @@ export interface StatusDocument {
   /** Sentences about what this is. */
   readonly about: readonly string[]
   readonly replications: readonly StatusReplication[]
+  readonly placement: StatusPlacement
   readonly workers: readonly StatusWorker[]
   readonly running: readonly StatusRun[]
   /** In the order in which they will be taken: the first ones, and how many there are. */
@@ -26,6 +27,8 @@ export interface StatusReplication {
   readonly source: string
   readonly destination: string
   readonly status: string
+  /** Null: of no site; the empty text: the default site. */
+  readonly site: string | null
   readonly level: StatusLevel
   /** Beside the level: why it is not OK, or what the last run did. */
   readonly note: string
@@ -48,6 +51,55 @@ export interface StatusReplication {
   readonly next_start: string | null
 }
 
+/** Which host may run which site's work. Where there are too many, the first ones are here, and how many there are. */
+export interface StatusPlacement {
+  readonly level: StatusLevel
+  /** One sentence that answers: has every site a host? */
+  readonly answer: string
+  /** Sites that no host may run, and those with one host left; worst first. */
+  readonly alerts: readonly { readonly level: StatusLevel; readonly site: string; readonly text: string }[]
+  readonly alert_count: number
+  /** By name. */
+  readonly hosts: readonly StatusHost[]
+  readonly host_count: number
+  /** Worst first, then by name. */
+  readonly sites: readonly StatusSite[]
+  /** Of those that have a name. */
+  readonly site_count: number
+}
+
+export interface StatusHost {
+  readonly host: string
+  /** It takes work: a worker of it is alive, and it is not drained. */
+  readonly active: boolean
+  readonly drained: boolean
+  readonly drained_at: string | null
+  readonly drained_by: string | null
+  /** Those that are alive. */
+  readonly workers: number
+  readonly running: number
+  /** Most runs at once; null: no worker is alive, and nothing was said. */
+  readonly slots: number | null
+  /** Null: not in the last week. */
+  readonly last_seen: string | null
+}
+
+export interface StatusSite {
+  /** Null: work of no site; the empty text: the default site. */
+  readonly site: string | null
+  readonly stranded: boolean
+  readonly at_risk: boolean
+  /** In the order of all hosts. */
+  readonly hosts: readonly {
+    readonly host: string
+    readonly binding: 'prefer' | 'allow' | 'forbid' | 'none'
+    readonly may_run: boolean
+    /** Why, as `binding explain` has it. */
+    readonly code: string
+    readonly running: number
+  }[]
+}
+
 export interface StatusWorker {
   readonly id: string
   readonly name: string
@@ -68,7 +120,12 @@ export interface StatusRun {
   readonly status: string
   readonly reason: string | null
   readonly message: string | null
+  /** Null: of no site; the empty text: the default site. */
+  readonly site: string | null
   readonly worker: string | null
+  readonly host: string | null
+  /** The rule's code by which its host got it; null where a command ran it itself. */
+  readonly placement: string | null
   /** Above 1: an earlier one was lost or given back. */
   readonly attempt: number
   readonly started_at: string | null
@@ -90,6 +147,8 @@ export interface StatusWaiting {
   readonly object: string
   /** Since when it is due, or was asked for. */
   readonly since: string
-  /** Why it does not run yet. */
+  readonly site: string | null
+  /** Why it does not run yet, as a code and in words. */
+  readonly code: string | null
   readonly why: string
 }

@@ -14,6 +14,15 @@ const status: StatusDocument = {
   answer: `Fine: <script>alert("1")</script> & 'so' on $& on`,
   about: [],
   replications: [],
+  placement: {
+    ...{
+      level: 'OK',
+      answer: 'Nothing is bound: every host may run the work of every site.',
+      alerts: [],
+      alert_count: 0,
+    },
+    ...{ hosts: [], host_count: 0, sites: [], site_count: 0 },
+  },
   workers: [],
   running: [],
   waiting: [],

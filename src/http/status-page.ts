@@ -25,6 +25,9 @@ const headers = {
 const files = {
   '/status.css': 'text/css; charset=utf-8',
   '/status.js': 'text/javascript; charset=utf-8',
+  '/placement.js': 'text/javascript; charset=utf-8',
+  '/elements.js': 'text/javascript; charset=utf-8',
+  '/figures.js': 'text/javascript; charset=utf-8',
   '/icon.svg': 'image/svg+xml',
 } as const
 

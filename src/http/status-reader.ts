@@ -2,6 +2,7 @@ import type { Control } from '../control/control.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { listReplications } from '../replication/store.ts'
 import { composeStatus } from './compose-status.ts'
+import { readPlacement } from './placement-store.ts'
 import type { StatusDocument } from './status-document.ts'
 import { jobHistories, listWorkers, lookAround, recentRuns, StepReader, waitingRuns } from './store.ts'
 
@@ -24,6 +25,7 @@ export function statusReader(control: Control, about: () => readonly string[]): 
       about: about(),
       replications: await listReplications(control),
       histories: await jobHistories(control),
+      placement: await readPlacement(control),
       workers: await listWorkers(control),
       waiting: await waitingRuns(control, waitingShown),
       runs,

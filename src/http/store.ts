@@ -48,7 +48,9 @@ export interface WaitingRow {
   readonly slot: Date
   /** `worker_lost`, `retry`; null at its first try. */
   readonly reason: string | null
-  /** What it waits for, in a sentence. */
+  readonly site: string | null
+  /** What it waits for, as a code and in a sentence. */
+  readonly code: string | null
   readonly why: string | null
   /** How many wait. */
   readonly count: number
@@ -83,7 +85,7 @@ export async function recentRuns(control: Control, limit: number): Promise<RunRo
 /** The first ones, in the order in which they will be taken. */
 export async function waitingRuns(control: Control, limit: number): Promise<WaitingRow[]> {
   return control.session.query<WaitingRow>(sql`
-    select r.id, r.job_id, r.operation, r.object, r.slot, r.reason, w.why, r.count
+    select r.id, r.job_id, r.operation, r.object, r.slot, r.reason, r.site, w.code, w.why, r.count
     from (select *, count(*) over ()::int as count from yardmaster.runs where status = 'WAITING' order by slot, id
       limit ${limit}::int) r
     left join lateral yardmaster.why_waiting(r.id) w on true order by r.slot, r.id`)

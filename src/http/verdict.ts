@@ -1,4 +1,4 @@
-import type { StatusLevel, StatusReplication, StatusWaiting } from './status-document.ts'
+import type { StatusLevel, StatusPlacement, StatusReplication, StatusWaiting } from './status-document.ts'
 
 /** Seconds for which what is due may wait where no worker is there. */
 const unattendedAfter = 60
@@ -7,6 +7,7 @@ const unattendedAfter = 60
 export interface VerdictFacts {
   readonly at: Date
   readonly replications: readonly StatusReplication[]
+  readonly placement: Pick<StatusPlacement, 'level' | 'answer'>
   readonly waiting: readonly StatusWaiting[]
   /** Somebody carries out what is due. */
   readonly staffed: boolean
@@ -14,12 +15,15 @@ export interface VerdictFacts {
 
 /** One level and one sentence or two that answer: is everything fine? */
 export function verdictOf(facts: VerdictFacts): { level: StatusLevel; answer: string } {
-  const { replications } = facts
+  const { replications, placement } = facts
   const copies = { level: worst(replications.map(levelOfCopy)), answer: answerOf(replications) }
-  if (!isUnattended(facts)) return copies
-  const level = worst([copies.level, 'WARNING'])
-  const nobody = 'No worker is there: what is due waits.'
-  return { level, answer: copies.level === 'OK' ? nobody : `${nobody} ${copies.answer}` }
+  const unattended = { level: 'WARNING', answer: 'No worker is there: what is due waits.' } as const
+  const before = [
+    ...(isUnattended(facts) ? [unattended] : []),
+    ...(['WARNING', 'CRITICAL'].includes(placement.level) ? [placement] : []),
+  ]
+  const all = before.length > 0 && copies.level === 'OK' ? before : [...before, copies]
+  return { level: worst([...before, copies].map((one) => one.level)), answer: all.map((one) => one.answer).join(' ') }
 }
 
 /** Something is due since long, and nobody is there who would take it. */
