@@ -24,3 +24,14 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WHEN cardinality(names) > 1 THEN array_to_string(names[1:cardinality(names) - 1], ', ') || ' and ' || names[cardinality(names)]
     ELSE names[1] END
 $$;
+
+CREATE OR REPLACE FUNCTION yardmaster.as_first_word(phrase text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT upper(left(phrase, 1)) || substr(phrase, 2)
+$$;
+
+-- One word of a shell, whatever is in it.
+CREATE OR REPLACE FUNCTION yardmaster.shell_quoted(word text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT '''' || replace(word, '''', $q$'\''$q$) || ''''
+$$;

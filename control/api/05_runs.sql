@@ -21,7 +21,7 @@ BEGIN
   IF EXISTS (SELECT 1 FROM yardmaster.binding b WHERE b.site = refuse_forbidden.site AND b.host = known AND b.binding = 'forbid') THEN
     RAISE EXCEPTION '% never runs work of %: the binding forbids it, also by hand.', known, yardmaster.site_label(refuse_forbidden.site)
       USING ERRCODE = 'YM006', HINT = format('Hand it to a worker on another host: the same command with --queue. Or change the binding: yardmaster binding set %s %s allow',
-        quote_literal(refuse_forbidden.site), quote_literal(known));
+        yardmaster.shell_quoted(refuse_forbidden.site), yardmaster.shell_quoted(known));
   END IF;
 END
 $$;

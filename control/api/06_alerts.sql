@@ -10,6 +10,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN QUERY
   WITH watched AS (SELECT * FROM yardmaster.watched_jobs w WHERE yardmaster.name_is_like(w.job_name, pattern)),
+  staff AS (
+    SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
+    FROM watched w WHERE w.status = 'active' AND w.has_schedule),
   alerts AS (
     SELECT 3 AS code, 'FAILED_RUN' AS status, w.job_name, format('%s failed runs in a row; the last one, %s: %s', w.failures, w.last_run,
       w.last_message) AS text FROM watched w WHERE w.failures >= 3 AND w.status <> 'paused'
@@ -32,12 +35,16 @@ BEGIN
     UNION ALL
     SELECT CASE WHEN s.overdue > 0 THEN 3 ELSE 2 END, 'MISSING', 'workers', format('no worker is alive, and schedules wait for one: %s%s. '
       'Start one: yardmaster worker; or let cron call: yardmaster run-due', s.scheduled, CASE WHEN s.overdue > 0 THEN format(' (overdue: %s)', s.overdue) ELSE '' END)
-    FROM (SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
-      FROM watched w WHERE w.status = 'active' AND w.has_schedule) s
+    FROM staff s
     WHERE s.scheduled > 0 AND NOT yardmaster.is_staffed()
     UNION ALL
-    SELECT s.alert_code, s.alert_status, 'site ' || yardmaster.site_label(s.site), s.alert_text FROM yardmaster.site_alerts() s
-    WHERE yardmaster.name_is_like('site ' || yardmaster.site_label(s.site), pattern)
+    SELECT CASE WHEN s.overdue > 0 THEN 3 ELSE 2 END, 'MISSING', 'workers', format('every host with a live worker is drained, and schedules wait: %s%s. '
+      'Take one back: yardmaster host undrain %s', s.scheduled, CASE WHEN s.overdue > 0 THEN format(' (overdue: %s)', s.overdue) ELSE '' END, d.host)
+    FROM staff s, (SELECT min(k.host) AS host FROM yardmaster.workers k WHERE k.alive AND k.slots > 0) d
+    WHERE s.scheduled > 0 AND d.host IS NOT NULL AND NOT EXISTS (SELECT 1 FROM yardmaster.active_hosts)
+    UNION ALL
+    SELECT s.alert_code, s.alert_status, yardmaster.site_phrase(s.site), s.alert_text FROM yardmaster.site_alerts() s
+    WHERE yardmaster.name_is_like(yardmaster.site_phrase(s.site), pattern)
     UNION ALL
     SELECT 2, 'bindings_refused', f.path, format('the bindings before it stay in force: since %s, %s on %s is watched and can''t be applied: %s',
       to_char(f.since, 'YYYY-MM-DD HH24:MI TZ'), f.path, f.host, f.message)

@@ -15,13 +15,13 @@ RETURN CASE
 END;
 
 -- Whether a host may take work of a site that has been due for `waited`, as a code: yes are prefers, allowed, fallback_elapsed
--- and no_site. `has_worker`: one that is alive. `is_full`, `pair_is_full`: the host runs as much as it may, or as much of this site.
+-- and no_site. NULL, or a time that is still to come, is no wait at all. `has_worker`: one that is alive. `is_full`, `pair_is_full`: the host runs as much as it may, or as much of this site.
 CREATE OR REPLACE FUNCTION yardmaster.placement_code(site text, host text, binding text, preferring text[], fallback_after interval,
   waited interval, has_worker boolean, is_draining boolean, is_full boolean, pair_is_full boolean)
 RETURNS text LANGUAGE sql IMMUTABLE
 RETURN CASE
   WHEN site IS NOT NULL AND binding = 'forbid' THEN 'forbidden'
-  WHEN NOT coalesce(coalesce(waited, interval '0') >= yardmaster.placement_wait(site, host, binding, preferring, fallback_after), false)
+  WHEN NOT coalesce(greatest(waited, interval '0') >= yardmaster.placement_wait(site, host, binding, preferring, fallback_after), false)
     THEN 'preferred_elsewhere'
   WHEN NOT has_worker THEN 'inactive'
   WHEN is_draining THEN 'draining'

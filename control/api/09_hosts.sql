@@ -157,7 +157,7 @@ BEGIN
     SELECT b.site, b.binding, o.binding AS other INTO clash FROM yardmaster.binding b JOIN yardmaster.binding o ON o.site = b.site
     WHERE b.host = set_host_addresses.name AND o.host = host(its) AND host(its) <> set_host_addresses.name AND o.binding <> b.binding LIMIT 1;
     IF FOUND THEN
-      RAISE EXCEPTION 'Site % is bound twice then: % to %, and % to %.', yardmaster.site_label(clash.site), clash.binding,
+      RAISE EXCEPTION '% is bound twice then: % to %, and % to %.', yardmaster.as_first_word(yardmaster.site_phrase(clash.site)), clash.binding,
         set_host_addresses.name, clash.other, host(its) USING ERRCODE = 'YM002',
         HINT = 'Make the two bindings the same, or take one away, first.';
     END IF;

@@ -6,6 +6,12 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN site IS NULL THEN 'no site' WHEN site = '' THEN 'the default site' ELSE site END
 $$;
 
+-- The same where a sentence speaks of it: `site CEO`.
+CREATE OR REPLACE FUNCTION yardmaster.site_phrase(site text)
+RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN site <> '' THEN 'site ' || site ELSE yardmaster.site_label(site) END
+$$;
+
 -- Makes a site known, which it must be before work can belong to it.
 CREATE OR REPLACE FUNCTION yardmaster.name_site(site text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

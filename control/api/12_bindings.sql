@@ -10,7 +10,7 @@ RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   bad record;
 BEGIN
-  IF wanted IS NULL OR jsonb_typeof(wanted) <> 'array' THEN
+  IF wanted IS NULL OR jsonb_typeof(wanted) <> 'array' OR jsonb_path_exists(wanted, 'strict $[*] ? (@.type() != "object")') THEN
     RAISE EXCEPTION 'Bindings are a JSON list of objects with site, host and binding.' USING ERRCODE = 'YM003';
   END IF;
   SELECT w.* INTO bad FROM jsonb_to_recordset(wanted) AS w(site text, host text, binding text)
@@ -81,6 +81,10 @@ BEGIN
     DELETE FROM yardmaster.refused_file;
   END IF;
   IF changes IS NULL THEN
+    -- Something else took it back already; the next undo is of the change before it.
+    IF undoes IS NOT NULL THEN
+      PERFORM yardmaster.record_change('update', 'bindings', 'bindings', '{"bindings": []}', jsonb_build_object('bindings', '[]'::jsonb, 'undoes', undoes));
+    END IF;
     RETURN 0;
   END IF;
   hopeless := ARRAY(SELECT h.site FROM yardmaster.hopeless_sites() h);
@@ -91,14 +95,14 @@ BEGIN
   SELECT c.site, c.host, c.after FROM jsonb_to_recordset(changes) AS c(site text, host text, after text) WHERE c.after IS NOT NULL
   ON CONFLICT (site, host) DO UPDATE SET binding = excluded.binding;
   hopeless := ARRAY(SELECT h.site FROM yardmaster.hopeless_sites() h WHERE h.site <> ALL (hopeless));
-  IF NOT force AND hopeless <> '{}' THEN
+  IF force IS NOT TRUE AND hopeless <> '{}' THEN
     RAISE EXCEPTION '%', yardmaster.hopeless_text(hopeless) USING ERRCODE = 'YM005';
   END IF;
   PERFORM yardmaster.record_change('update', 'bindings', 'bindings',
     jsonb_build_object('bindings', (SELECT jsonb_agg(jsonb_build_object('site', c.site, 'host', c.host, 'binding', c.before))
       FROM jsonb_to_recordset(changes) AS c(site text, host text, before text))),
     jsonb_build_object('bindings', (SELECT jsonb_agg(jsonb_build_object('site', c.site, 'host', c.host, 'binding', c.after))
-      FROM jsonb_to_recordset(changes) AS c(site text, host text, after text)), 'undoes', undoes, 'forced', force AND hopeless <> '{}'));
+      FROM jsonb_to_recordset(changes) AS c(site text, host text, after text)), 'undoes', undoes, 'forced', hopeless <> '{}'));
   PERFORM yardmaster.wake_workers();
   RETURN jsonb_array_length(changes);
 END
