@@ -41,7 +41,7 @@ export async function applyFile(context: CommandContext, flags: ApplyFlags, file
 /** Milliseconds between two looks at a watched file. Twice the same in a row is a file that nobody is writing. */
 const lookEvery = 500
 /** Milliseconds for which a control database that is away is waited for before that is said; then again. */
-const patience = 5000
+const patience = 3000
 /** Milliseconds for which one is waited for at the start. */
 const startPatience = 60_000
 

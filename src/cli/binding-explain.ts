@@ -7,7 +7,6 @@ import {
   explainSite,
   type HostVerdict,
   type Matrix,
-  mayRun,
   type PlacementShift,
   simulate,
 } from '../placement/matrix.ts'
@@ -107,27 +106,20 @@ function simulationJson({ plan, matrix, shifts, unknown }: Simulation) {
 }
 
 function printSimulation(terminal: Terminal, { plan, matrix, shifts, unknown }: Simulation): void {
-  printPlan(terminal, { ...plan, shifts: [], unknownHosts: [] })
+  const active = matrix.hosts.filter((host) => host.active).map(({ host }) => printable(host))
+  terminal.line(`Active then: ${active.join(', ') || 'no host'}.`)
   for (const host of unknown) terminal.line(`Note: ${unknownInWords(host)}`)
-  terminal.line(
-    `Active then: ${
-      matrix.hosts
-        .filter(({ active }) => active)
-        .map(({ host }) => printable(host))
-        .join(', ') || 'no host'
-    }.`,
-  )
-  for (const shift of shifts) terminal.line(`${terminal.sign('~')} ${shiftInWords(shift)}`)
-  if (shifts.length === 0) terminal.line('Every site may run where it may run now.')
   // What stays as it is would hide what changes: a thousand sites on twenty hosts are twenty thousand lines.
-  const touched = new Set([...plan.changes.map(({ site }) => site), ...shifts.map(({ site }) => site)])
-  const shown = matrix.sites.filter(({ site, stranded }) => touched.has(site as string) || stranded)
+  const touched = new Set<string | null>([...plan.changes, ...shifts].map(({ site }) => site))
+  const shown = matrix.sites.filter(({ site, stranded }) => touched.has(site) || stranded)
   const rows = shown.flatMap(({ site, hosts }) => hosts.map((verdict) => ({ ...verdict, site })))
   if (rows.length > 0)
     terminal.table(rows, [{ head: 'SITE', value: ({ site }) => siteLabel(site) }, ...verdictColumns], noHost)
   const left = matrix.sites.length - shown.length
   if (left > 0) terminal.say(`${left === 1 ? 'One site stays' : `${left} sites stay`} as they are; --json shows all.`)
-  const stranded = shown.filter((verdict) => !verdict.hosts.some((host) => mayRun(host)))
-  for (const { site } of stranded)
-    terminal.line(`${terminal.sign('!')} no active host may run ${siteInWords(site)} then`)
+  for (const shift of shifts) terminal.line(`Then ${shiftInWords(shift)}.`)
+  if (shifts.length === 0) terminal.line('Every site may run where it may run now.')
+  const stranded = shown.filter((verdict) => verdict.stranded).map(({ site }) => siteInWords(site))
+  if (stranded.length > 0) terminal.line(`No active host may run then: ${stranded.join(', ')}.`)
+  printPlan(terminal, { ...plan, shifts: [], unknownHosts: [] })
 }
