@@ -20,6 +20,18 @@ export async function addIdleReplications(control: Session, count: number, sched
       destination_schema, destination_name, build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
     select j.id, 'table', d.id, 'public', 't' || j.id, d.id, 'copy', 't' || j.id, true, true, '{}', '{}', false, '1 minute'
     from jobs j, databases d`)
+  await giveLanes(control)
+}
+
+/** As adding a replication, or changing its site, does; in one go. */
+export async function giveLanes(control: Session): Promise<void> {
+  await control.query(sql`
+    with its as (
+      select j.id, j.site, array_remove(array['database:any', 'site:' || j.site], null) as keys from yardmaster.job j
+    ), made as (
+      insert into yardmaster.lane (site, keys) select distinct site, keys from its on conflict (keys) do update set keys = excluded.keys
+      returning id, keys)
+    update yardmaster.job j set lane = m.id from its i join made m on m.keys = i.keys where i.id = j.id`)
 }
 
 /** Tops the waiting runs up to one for each job. */

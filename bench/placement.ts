@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import type { Session } from '../src/postgres/connect.ts'
 import { sql } from '../src/postgres/sql.ts'
 import { BenchSite } from './bench-site.ts'
-import { addIdleReplications, claimThroughput } from './claims.ts'
+import { addIdleReplications, type ClaimRate, claimThroughput, giveLanes } from './claims.ts'
 import { graphileFlagged, graphileThroughput, type Throughput } from './job-queues.ts'
 
 const { values } = parseArgs({
@@ -55,6 +55,7 @@ async function fill(control: Session): Promise<void> {
     update yardmaster.job j set site = case when n.place <= ${waiting}::int
       then 's' || (${open}::int + 1 + n.place % (${sites}::int - ${open}::int)) else 's' || (1 + n.place % ${open}::int) end
     from (select id, row_number() over (order by id)::int as place from yardmaster.job) n where n.id = j.id`)
+  await giveLanes(control)
   await control.script('vacuum analyze')
 }
 
@@ -80,8 +81,8 @@ async function main(): Promise<void> {
   const control = await site.session(url)
   await bind(control)
   await fill(control)
-  const results: Throughput[] = []
-  const note = (one: Throughput) => {
+  const results: (Throughput | ClaimRate)[] = []
+  const note = (one: Throughput | ClaimRate) => {
     results.push(one)
     console.error(`${one.name}: ${(one.jobs / one.seconds).toFixed(0)} a second`)
   }
@@ -97,14 +98,17 @@ async function main(): Promise<void> {
   await graphileFlagged(site, peer, waiting, flags)
   for (const concurrency of [10, 24]) note(await graphileThroughput(site, peer, jobs, concurrency, seconds, flags))
   const reference = results.find((one) => one.name.startsWith('graphile'))
-  const per = (one: Throughput) => one.jobs / one.seconds
+  const per = (one: Throughput | ClaimRate) => one.jobs / one.seconds
   console.log(
     `\nclaimed and ended, ${sites} sites × ${hosts} hosts, ${waiting} wait that may not be taken   per s   ratio`,
   )
-  for (const one of results)
+  for (const one of results) {
+    const calls = 'claimCall' in one ? [one.claimCall.toFixed(2), one.finishCall.toFixed(2)] : ['–', '–']
+    const ratio = reference ? (per(one) / per(reference)).toFixed(1) : '–'
     console.log(
-      `${one.name.padEnd(60)} ${per(one).toFixed(0).padStart(8)} ${(reference ? per(one) / per(reference) : 0).toFixed(2).padStart(7)}`,
+      `${one.name.padEnd(64)} ${per(one).toFixed(0).padStart(6)} ${ratio.padStart(8)} ${(calls[0] ?? '').padStart(12)} ${(calls[1] ?? '').padStart(11)}`,
     )
+  }
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)

@@ -14,7 +14,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
       THEN greatest(2 * j.period, interval '5 minutes')
         + coalesce(r.leaves_out, CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval END, interval '0') END) AS late_after,
-    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin, j.pool
+    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin, j.pool, j.lane
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
   JOIN yardmaster.managed_database s ON s.id = r.source_database
@@ -23,7 +23,7 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
 -- What the audit keeps: the definition, not what runs make of it.
 CREATE OR REPLACE FUNCTION yardmaster.replication_snapshot(job_id integer)
 RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT to_jsonb(v) - '{source_database_id, destination_database_id, next_start, period, position, as_of, late_after, schedule_origin}'::text[] FROM yardmaster.replications v WHERE v.job_id = $1
+  SELECT to_jsonb(v) - '{source_database_id, destination_database_id, next_start, period, position, as_of, late_after, schedule_origin, lane}'::text[] FROM yardmaster.replications v WHERE v.job_id = $1
 $$;
 
 CREATE OR REPLACE FUNCTION yardmaster.database_id_of(name text)
@@ -210,9 +210,7 @@ BEGIN
     site = CASE WHEN options ? 'site' THEN options ->> 'site' ELSE j.site END,
     lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END
   WHERE j.id = apply_replication_options.job_id;
-  IF options ? 'site' THEN
-    UPDATE yardmaster.run r SET site = options ->> 'site' WHERE r.job_id = apply_replication_options.job_id AND r.status = 'WAITING';
-  END IF;
+  PERFORM yardmaster.set_lane(apply_replication_options.job_id);
   IF options ?| '{schedule_interval, cron, timezone}' THEN
     PERFORM yardmaster.set_schedule(apply_replication_options.job_id,
       options -> 'schedule_interval', options -> 'cron', options ->> 'timezone');

@@ -70,9 +70,9 @@ BEGIN
   WHERE r.job_id = queue_run.job_id AND r.status = 'WAITING' AND r.requested AND r.operation = queue_run.operation
     AND r.options = queue_run.options;
   IF NOT FOUND THEN
-    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, options)
+    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, lane, status, queued, options)
     SELECT v.job_id, clock_timestamp(), v.destination_database_id, queue_run.operation, yardmaster.replication_label(to_jsonb(v)), v.site,
-      'WAITING', true, queue_run.options
+      v.lane, 'WAITING', true, queue_run.options
     FROM yardmaster.replications v WHERE v.job_id = queue_run.job_id
     RETURNING id INTO new_id;
   END IF;
@@ -83,7 +83,7 @@ $$;
 
 -- Runs that wait for a worker and could begin now, as far as their jobs go.
 CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
-  SELECT r.id, r.slot, r.site, r.job_id, j.kind
+  SELECT r.id, r.slot, j.kind
   FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
   WHERE r.status = 'WAITING' AND r.queued
     AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
@@ -106,6 +106,7 @@ DECLARE
   -- So many of the runs that wait are looked at. Others may be taking the same ones, or something holds them back: then more are.
   width integer;
   waiting bigint[];
+  able bigint[];
   begun bigint[];
   given bigint[] := '{}';
 BEGIN
@@ -124,14 +125,16 @@ BEGIN
     IF is_limited THEN
       free := least(free, (SELECT h.room FROM yardmaster.host_room h WHERE h.host = mine.host AND h.of_host));
       full_keys := ARRAY(SELECT l.key FROM yardmaster.limits l WHERE l.running >= l.slots);
-      full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0
-        UNION SELECT substr(k, 6) FROM unnest(full_keys) k WHERE k LIKE 'site:%');
+      full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0);
     END IF;
     EXIT WHEN free <= 0;
-    waiting := CASE WHEN job_ids IS NULL THEN yardmaster.oldest_waiting(mine.host, width, full_sites)
-      ELSE yardmaster.waiting_of_jobs(mine.host, job_ids) END;
-    begun := yardmaster.begin_attempts(mine.id, yardmaster.within_limits(mine.host, is_limited, full_keys,
-      ARRAY(SELECT r.id FROM yardmaster.claimable_runs r WHERE r.id = ANY (waiting) AND r.kind = ANY (kinds) ORDER BY r.slot, r.id)), free);
+    waiting := CASE WHEN job_ids IS NULL THEN yardmaster.oldest_waiting(mine.host, width, full_keys, full_sites)
+      ELSE yardmaster.waiting_of_jobs(mine.host, job_ids, full_keys, full_sites) END;
+    able := ARRAY(SELECT r.id FROM yardmaster.claimable_runs r WHERE r.id = ANY (waiting) AND r.kind = ANY (kinds) ORDER BY r.slot, r.id);
+    IF is_limited THEN
+      able := yardmaster.within_limits(mine.host, able);
+    END IF;
+    begun := yardmaster.begin_attempts(mine.id, able, free);
     given := given || begun;
     free := free - cardinality(begun);
     EXIT WHEN (cardinality(waiting) < width OR job_ids IS NOT NULL) AND (cardinality(begun) = 0 OR NOT is_limited);
@@ -144,10 +147,10 @@ BEGIN
 END
 $$;
 
--- The runs that have waited longest of those that a host may take, as far as placement goes: `most`, or all where there are fewer.
--- Site by site, so that what the host may not take is not even read: first the sites whose oldest run is oldest, then the oldest
--- runs of these.
-CREATE OR REPLACE FUNCTION yardmaster.oldest_waiting(host text, most integer, without_sites text[])
+-- The runs that have waited longest of those that a host may take, as far as placement and limits go: `most`, or all where there are
+-- fewer. Lane by lane, so that what the host may not take is not even read: first the lanes whose oldest run is oldest, then the
+-- oldest runs of these.
+CREATE OR REPLACE FUNCTION yardmaster.oldest_waiting(host text, most integer, full_keys text[], full_sites text[])
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -155,27 +158,26 @@ DECLARE
 BEGIN
   RETURN ARRAY(
     WITH head AS MATERIALIZED (
-      SELECT o.site, until - o.wait AS due_by FROM yardmaster.open_sites(oldest_waiting.host) o CROSS JOIN LATERAL (
+      SELECT o.lane, until - o.wait AS due_by FROM yardmaster.open_lanes(oldest_waiting.host, full_keys, full_sites) o CROSS JOIN LATERAL (
         SELECT r.slot, r.id FROM yardmaster.run r
-        WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot <= until - o.wait
-        ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) first
-      WHERE o.site IS NULL OR o.site <> ALL (without_sites)
+        WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.slot <= until - o.wait
+        ORDER BY r.lane, r.slot, r.id LIMIT 1) first
       ORDER BY first.slot, first.id LIMIT most)
     SELECT c.id FROM head h CROSS JOIN LATERAL (
       SELECT r.id, r.slot FROM yardmaster.run r
-      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[h.site] AND r.slot <= h.due_by
-      ORDER BY ARRAY[r.site], r.slot, r.id LIMIT most) c
+      WHERE r.status = 'WAITING' AND r.queued AND r.lane = h.lane AND r.slot <= h.due_by
+      ORDER BY r.lane, r.slot, r.id LIMIT most) c
     ORDER BY c.slot, c.id LIMIT most);
 END
 $$;
 
--- The runs of these jobs that wait and that a host may take, as far as placement goes.
-CREATE OR REPLACE FUNCTION yardmaster.waiting_of_jobs(host text, job_ids integer[])
+-- The runs of these jobs that wait and that a host may take, as far as placement and limits go.
+CREATE OR REPLACE FUNCTION yardmaster.waiting_of_jobs(host text, job_ids integer[], full_keys text[], full_sites text[])
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   RETURN ARRAY(
-    SELECT r.id FROM yardmaster.run r JOIN yardmaster.open_sites(waiting_of_jobs.host) o ON ARRAY[o.site] = ARRAY[r.site]
+    SELECT r.id FROM yardmaster.run r JOIN yardmaster.open_lanes(waiting_of_jobs.host, full_keys, full_sites) o ON o.lane = r.lane
     WHERE r.job_id = ANY (job_ids) AND r.status = 'WAITING' AND r.queued AND r.slot <= clock_timestamp() - o.wait
     ORDER BY r.slot, r.id);
 END
@@ -253,8 +255,8 @@ BEGIN
     UPDATE yardmaster.job j SET next_start = NULL, last_slot = j.next_start WHERE j.id = ANY (ARRAY(SELECT d.id FROM due d))
     RETURNING j.id, j.last_slot AS slot
   )
-  INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
-  SELECT m.id, m.slot, v.destination_database_id, 'refresh', v.destination_database || ':' || v.destination_table, v.site, 'WAITING', true, false
+  INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, lane, status, queued, requested)
+  SELECT m.id, m.slot, v.destination_database_id, 'refresh', v.destination_database || ':' || v.destination_table, v.site, v.lane, 'WAITING', true, false
   FROM moved m JOIN yardmaster.replications v ON v.job_id = m.id
   -- One of the schedule's is open already: it is what this slot would have been. What somebody asked for is not: it may be
   -- cancelled, or have a limit.
@@ -279,10 +281,10 @@ RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 BEGIN
   RETURN least(yardmaster.seconds_until_due(kinds), (
     SELECT min(extract(epoch FROM next.slot + o.wait - clock_timestamp()))::float8
-    FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_sites(w.host) o CROSS JOIN LATERAL (
+    FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_lanes(w.host, '{}', '{}') o CROSS JOIN LATERAL (
       SELECT r.slot FROM yardmaster.run r
-      WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[o.site] AND r.slot > clock_timestamp() - o.wait
-      ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1) next
+      WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.slot > clock_timestamp() - o.wait
+      ORDER BY r.lane, r.slot, r.id LIMIT 1) next
     WHERE w.id = seconds_until_work.worker_id AND o.wait > interval '0'));
 END
 $$;

@@ -25,19 +25,31 @@ BEGIN
 END
 $$;
 
+-- Since when work of a site (NULL: of no site) waits for a worker; NULL where none does.
+CREATE OR REPLACE FUNCTION yardmaster.oldest_slot(site text)
+RETURNS timestamptz LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN (
+    SELECT min(first.slot) FROM yardmaster.lane l CROSS JOIN LATERAL (
+      SELECT r.slot FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND r.lane = l.id ORDER BY r.lane, r.slot, r.id LIMIT 1) first
+    WHERE l.site = oldest_slot.site OR l.site IS NULL AND oldest_slot.site IS NULL);
+END
+$$;
+
 -- Sites that mean something: bound, worked for, or with a delay or capacity of their own. `fallback_after`: the one that
 -- counts, NULL for never.
 CREATE OR REPLACE VIEW yardmaster.sites AS
   SELECT s.name, s.inherits_fallback, CASE WHEN s.inherits_fallback THEN p.fallback_after ELSE s.fallback_after END AS fallback_after,
     (SELECT count(*) FROM yardmaster.job j WHERE j.site = s.name AND j.deleted_at IS NULL)::integer AS jobs,
     (SELECT count(*) FROM yardmaster.binding b WHERE b.site = s.name)::integer AS bindings,
-    (SELECT min(r.slot) FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[s.name]) AS oldest_waiting
+    yardmaster.oldest_slot(s.name) AS oldest_waiting
   FROM yardmaster.site s, yardmaster.placement p
   WHERE NOT s.inherits_fallback
     OR EXISTS (SELECT 1 FROM yardmaster.binding b WHERE b.site = s.name)
     OR EXISTS (SELECT 1 FROM yardmaster.job j WHERE j.site = s.name AND j.deleted_at IS NULL)
     OR EXISTS (SELECT 1 FROM yardmaster.host_site h WHERE h.site = s.name)
-    OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[s.name]);
+    OR yardmaster.oldest_slot(s.name) IS NOT NULL;
 
 -- After how long work of a site may run on hosts that are not preferred: an interval; `never`; or `default`: the delay of all
 -- bindings. Site NULL: that delay itself.
@@ -81,6 +93,44 @@ BEGIN
 END
 $$;
 
+-- Puts a job, and its runs that wait, into the lane of its site and of the limits that could count for it. Whatever changes one of
+-- these calls it.
+CREATE OR REPLACE FUNCTION yardmaster.set_lane(job_id integer)
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  its record;
+  its_lane integer;
+BEGIN
+  SELECT j.site, ARRAY(
+      SELECT DISTINCT k COLLATE "C" FROM unnest(ARRAY['site:' || j.site, 'database:' || s.name, 'database:' || d.name, j.pool]) k
+      WHERE k IS NOT NULL ORDER BY 1) AS keys INTO its
+  FROM yardmaster.job j
+  LEFT JOIN yardmaster.replication r ON r.job_id = j.id
+  LEFT JOIN yardmaster.managed_database s ON s.id = r.source_database
+  LEFT JOIN yardmaster.managed_database d ON d.id = r.destination_database
+  WHERE j.id = set_lane.job_id;
+  LOOP
+    SELECT l.id INTO its_lane FROM yardmaster.lane l WHERE l.keys = its.keys;
+    EXIT WHEN FOUND;
+    INSERT INTO yardmaster.lane (site, keys) VALUES (its.site, its.keys) ON CONFLICT DO NOTHING;
+  END LOOP;
+  UPDATE yardmaster.job j SET lane = its_lane WHERE j.id = set_lane.job_id AND j.lane IS DISTINCT FROM its_lane;
+  UPDATE yardmaster.run r SET lane = its_lane, site = its.site WHERE r.job_id = set_lane.job_id AND r.status = 'WAITING';
+  RETURN its_lane;
+END
+$$;
+
+-- A run without a lane would wait for ever.
+CREATE OR REPLACE FUNCTION yardmaster.give_lane()
+RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  NEW.lane := coalesce((SELECT j.lane FROM yardmaster.job j WHERE j.id = NEW.job_id), yardmaster.set_lane(NEW.job_id));
+  RETURN NEW;
+END
+$$;
+CREATE OR REPLACE TRIGGER give_lane BEFORE INSERT ON yardmaster.run FOR EACH ROW WHEN (NEW.lane IS NULL) EXECUTE FUNCTION yardmaster.give_lane();
+
 -- Sites whose work a host may take now, and for how long that must have been due; with NULL for work of no site. Nothing for a host
 -- that is drained.
 CREATE OR REPLACE FUNCTION yardmaster.open_sites(host text)
@@ -105,5 +155,18 @@ BEGIN
   WHERE o.wait IS NOT NULL
   UNION ALL
   SELECT NULL, yardmaster.placement_wait(NULL, open_sites.host, NULL, NULL, NULL);
+END
+$$;
+
+-- Lanes of these sites. `full_keys`: limits that are used up; `full_sites`: sites of which the host runs as much as it may.
+CREATE OR REPLACE FUNCTION yardmaster.open_lanes(host text, full_keys text[], full_sites text[])
+RETURNS TABLE (lane integer, wait interval) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH open AS MATERIALIZED (SELECT o.site, o.wait FROM yardmaster.open_sites(open_lanes.host) o)
+  SELECT l.id, o.wait FROM open o JOIN yardmaster.lane l ON l.site = o.site WHERE NOT l.keys && full_keys AND l.site <> ALL (full_sites)
+  UNION ALL
+  SELECT l.id, o.wait FROM open o JOIN yardmaster.lane l ON l.site IS NULL WHERE o.site IS NULL AND NOT l.keys && full_keys;
 END
 $$;

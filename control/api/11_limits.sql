@@ -2,13 +2,8 @@
 
 -- Every limit that counts for a run: of its site, of the databases that it touches, of its job's pool.
 CREATE OR REPLACE VIEW yardmaster.run_limits AS
-  SELECT r.id AS run_id, r.status, l.key, l.slots
-  FROM yardmaster.run r
-  JOIN yardmaster.job j ON j.id = r.job_id
-  LEFT JOIN yardmaster.replication p ON p.job_id = r.job_id
-  LEFT JOIN yardmaster.managed_database s ON s.id = p.source_database
-  LEFT JOIN yardmaster.managed_database d ON d.id = r.database_id
-  JOIN yardmaster.concurrency_limit l ON l.key IN ('site:' || r.site, 'database:' || s.name, 'database:' || d.name, j.pool);
+  SELECT r.id AS run_id, r.status, c.key, c.slots
+  FROM yardmaster.run r JOIN yardmaster.lane l ON l.id = r.lane JOIN yardmaster.concurrency_limit c ON c.key = ANY (l.keys);
 
 CREATE OR REPLACE VIEW yardmaster.limits AS
   SELECT l.key, l.slots,
@@ -42,19 +37,14 @@ BEGIN
 END
 $$;
 
--- Of these runs, in their order, those that may begin together on a host; all, where nothing is limited. `full_keys`: limits that
--- are used up.
-CREATE OR REPLACE FUNCTION yardmaster.within_limits(host text, is_limited boolean, full_keys text[], run_ids bigint[])
+-- Of these runs, in their order, those that may begin together on a host.
+CREATE OR REPLACE FUNCTION yardmaster.within_limits(host text, run_ids bigint[])
 RETURNS bigint[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  IF NOT is_limited THEN
-    RETURN run_ids;
-  END IF;
   RETURN ARRAY(
     WITH candidate AS MATERIALIZED (
       SELECT c.id, c.place, r.site FROM unnest(run_ids) WITH ORDINALITY AS c(id, place) JOIN yardmaster.run r ON r.id = c.id
-      WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run_limits l WHERE l.run_id = c.id AND l.key = ANY (full_keys))
     ), numbered AS (
       SELECT c.id, l.slots - l.running AS room, row_number() OVER (PARTITION BY l.key ORDER BY c.place) AS number
       FROM candidate c JOIN yardmaster.run_limits u ON u.run_id = c.id JOIN yardmaster.limits l ON l.key = u.key

@@ -52,8 +52,7 @@ BEGIN
     LEFT JOIN yardmaster.hosts k ON k.name = n.name
   ), s AS MATERIALIZED (
     SELECT n.name, CASE WHEN coalesce(k.inherits_fallback, true) THEN p.fallback_after ELSE k.fallback_after END AS fallback_after,
-      clock_timestamp() - coalesce(due, (SELECT min(r.slot) FROM yardmaster.run r
-        WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[n.name])) AS waited,
+      clock_timestamp() - coalesce(due, yardmaster.oldest_slot(n.name)) AS waited,
       ARRAY(SELECT b.host FROM b JOIN h ON h.name = b.host WHERE b.site = n.name AND b.binding = 'prefer' AND h.has_worker AND NOT h.drained) AS preferring
     FROM unnest(sites) AS n(name) CROSS JOIN yardmaster.placement p LEFT JOIN yardmaster.site k ON k.name = n.name
   ), pair AS (
@@ -111,9 +110,9 @@ BEGIN
         ELSE format('Start a worker on %s, or allow another host', s.missed) END
       || format(': yardmaster binding set %s %s allow', yardmaster.shell_quoted(s.site), coalesce(s.instead, s.forbidden[1])))
   FROM sum s CROSS JOIN LATERAL (
-    SELECT count(*) AS waiting, min(x.slot) AS oldest FROM (
-      SELECT r.slot FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND ARRAY[r.site] = ARRAY[s.site]
-      ORDER BY ARRAY[r.site], r.slot, r.id LIMIT 1001) x) w
+    SELECT count(*) AS waiting, yardmaster.oldest_slot(s.site) AS oldest FROM (
+      SELECT r.slot FROM yardmaster.lane l JOIN yardmaster.run r ON r.lane = l.id AND r.status = 'WAITING' AND r.queued
+      WHERE l.site = s.site LIMIT 1001) x) w
   WHERE s.left = 0 AND (s.is_hopeless OR EXISTS (SELECT 1 FROM h WHERE h.has_worker))
   UNION ALL
   SELECT 2, 'site_at_risk', s.site, format('%s has one active host left (%s).', yardmaster.as_first_word(yardmaster.site_phrase(s.site)), s.last_one)

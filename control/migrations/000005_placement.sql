@@ -72,6 +72,28 @@ ALTER TABLE yardmaster.attempt
   -- The rule's code by which its host got it; NULL where a command ran it itself.
   ADD COLUMN placement text;
 
--- A claim takes rows site by site. An array, because no site equals no site there.
-CREATE INDEX run_waiting_of_site ON yardmaster.run ((ARRAY[site]), slot, id) WHERE status = 'WAITING' AND queued;
+-- Runs that nothing tells apart when work is given out: they belong to one site, and the same limits could count for them.
+CREATE TABLE yardmaster.lane (
+  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  site text REFERENCES yardmaster.site,
+  -- Of limits that could count, sorted; the site's is one of them.
+  keys text[] NOT NULL UNIQUE
+);
+CREATE INDEX lane_of_site ON yardmaster.lane (site);
+ALTER TABLE yardmaster.job ADD COLUMN lane integer REFERENCES yardmaster.lane;
+WITH its AS (
+  SELECT j.id, j.site, ARRAY(
+    SELECT DISTINCT k COLLATE "C" FROM unnest(ARRAY['site:' || j.site, 'database:' || s.name, 'database:' || d.name]) k
+    WHERE k IS NOT NULL ORDER BY 1) AS keys
+  FROM yardmaster.job j
+  LEFT JOIN yardmaster.replication r ON r.job_id = j.id
+  LEFT JOIN yardmaster.managed_database s ON s.id = r.source_database
+  LEFT JOIN yardmaster.managed_database d ON d.id = r.destination_database
+), made AS (INSERT INTO yardmaster.lane (site, keys) SELECT DISTINCT i.site, i.keys FROM its i RETURNING id, keys)
+UPDATE yardmaster.job j SET lane = m.id FROM its i JOIN made m ON m.keys = i.keys WHERE i.id = j.id;
+-- Of its job, when it was queued or the job's site or pool was changed after that.
+ALTER TABLE yardmaster.run ADD COLUMN lane integer;
+UPDATE yardmaster.run r SET lane = j.lane, site = j.site FROM yardmaster.job j WHERE j.id = r.job_id AND r.status = 'WAITING';
+-- A claim takes rows lane by lane.
+CREATE INDEX run_waiting_of_lane ON yardmaster.run (lane, slot, id) WHERE status = 'WAITING' AND queued;
 CREATE INDEX audit_undo ON yardmaster.audit (((after ->> 'undoes')::bigint)) WHERE object_kind = 'bindings';

@@ -69,6 +69,35 @@ describe('an upgrade', () => {
     }
   })
 
+  it('gives the jobs and waiting runs of before placement their lanes', async () => {
+    const database = await createDatabase('migrate lanes')
+    const session = await open(database)
+    await installOld(session, 4)
+    await database.query(`
+      insert into yardmaster.managed_database (name, url) values ('crm', 'env:A'), ('dwh', 'env:B');
+      insert into yardmaster.job (kind, site, status, created_by) values ('replication', 'CEO', 'active', 'x'), ('replication', null, 'active', 'x');
+      insert into yardmaster.replication (job_id, type, source_database, source_schema, source_name, destination_database,
+        destination_schema, destination_name, build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
+      select id, 'table', 1, 'public', 't' || id, 2, 'copy', 't' || id, true, true, '{}', '{}', false, '1 minute' from yardmaster.job;
+      insert into yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued)
+      select id, now(), 2, 'refresh', 'x', site, 'WAITING', true from yardmaster.job`)
+    await migrate(session)
+    await database.query(`select yardmaster.set_binding('CEO', 'h', 'prefer'), yardmaster.set_limit('database:dwh', 5)`)
+    const client = await database.client()
+    const { rows } = await client.query(`select yardmaster.register_worker('h', 'h', 4) as id`)
+    await database.query(`select yardmaster.claim_runs($1, '{replication}', 4)`, [rows[0].id])
+    expect(
+      await database.query(
+        `select r.site, r.placement, l.keys from yardmaster.runs r join yardmaster.run u on u.id = r.id
+         join yardmaster.lane l on l.id = u.lane where r.status = 'RUNNING' order by r.site`,
+      ),
+    ).toEqual([
+      { site: 'CEO', placement: 'prefers', keys: ['database:crm', 'database:dwh', 'site:CEO'] },
+      { site: null, placement: 'no_site', keys: ['database:crm', 'database:dwh'] },
+    ])
+    await session.end()
+  })
+
   it('works on PostgreSQL 14 as well', async () => {
     const session = await open(await (await postgres14()).createDatabase('migrate'))
     await migrate(session)
@@ -219,7 +248,7 @@ describe('the schema', () => {
     const session = await open(database)
     await migrate(session)
     const unset = await database.query(`select proname from pg_proc where pronamespace = 'yardmaster'::regnamespace
-      and not coalesce(proconfig::text like '%search_path=%', false)`)
+      and prosqlbody is null and not coalesce(proconfig::text like '%search_path=%', false)`)
     expect(unset).toEqual([])
     await session.end()
   })
