@@ -97,7 +97,7 @@ $$;
 
 -- `14 min`, `2 h 10 min`, `3 d 4 h`.
 CREATE OR REPLACE FUNCTION yardmaster.duration_text(length interval)
-RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS text LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN s < 60 THEN format('%s s', s) WHEN s < 3600 THEN format('%s min %s s', s / 60, s % 60)
     WHEN s < 86400 THEN format('%s h %s min', s / 3600, s % 3600 / 60) ELSE format('%s d %s h', s / 86400, s % 86400 / 3600) END
   FROM (SELECT greatest(extract(epoch FROM $1), 0)::bigint AS s) x

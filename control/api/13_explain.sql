@@ -13,7 +13,7 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN (facts ->> 'drained')::boolean THEN 'It is drained, too.'
         ELSE format('%s takes over when no preferring host is active%s.', host, CASE WHEN facts ->> 'fallback_after' IS NOT NULL THEN
           format(', or for work due longer than %s%s', yardmaster.duration_text((facts ->> 'fallback_after')::interval),
-            coalesce(format(' (oldest: %s)', yardmaster.duration_text((facts ->> 'waited')::interval)), '')) ELSE '' END) END
+            coalesce(' (oldest: ' || yardmaster.duration_text((facts ->> 'waited')::interval) || ')', '')) ELSE '' END) END
     WHEN 'inactive' THEN format('%s has no live worker%s.', host, CASE WHEN (facts ->> 'supposed_down')::boolean THEN ', as supposed' ELSE '; ' ||
       coalesce('last seen ' || to_char((facts ->> 'seen_at')::timestamptz, 'YYYY-MM-DD HH24:MI:SS TZ'), 'none was seen in the last week') END)
     WHEN 'draining' THEN format('%s is drained since %s by %s: it takes nothing new.', host,
@@ -104,7 +104,7 @@ BEGIN
       ELSE format('%s forbidden; %s.', yardmaster.names_in_words(s.forbidden) || CASE cardinality(s.forbidden) WHEN 1 THEN ' is' ELSE ' are' END,
         yardmaster.names_in_words(s.down)) END,
     CASE w.waiting WHEN 0 THEN '' WHEN 1 THEN ' 1 run waits' ELSE format(' %s%s runs wait', least(w.waiting, 1000), CASE WHEN w.waiting > 1000 THEN '+' ELSE '' END) END,
-    coalesce(format(', the oldest %s.', yardmaster.duration_text(clock_timestamp() - w.oldest)), ''),
+    coalesce(', the oldest ' || yardmaster.duration_text(clock_timestamp() - w.oldest) || '.', ''),
     CASE WHEN s.missed IS NULL THEN 'Allow a host'
         WHEN (SELECT h.drained AND h.has_worker FROM h WHERE h.name = s.missed) THEN format('Take %s back (yardmaster host undrain %1$s), or allow another host', s.missed)
         ELSE format('Start a worker on %s, or allow another host', s.missed) END
