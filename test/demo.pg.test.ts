@@ -13,6 +13,7 @@ import { type RunningCli, runCli, startCli } from './support/process.ts'
 /** Other tests share the processor. */
 const slow = { timeout: 180_000 }
 const deadlineMs = 150_000
+const hosts = ['marketing', 'qa', 'ceo']
 
 /** A folder that demos of one test make their own folders in. */
 async function makeParent(): Promise<string> {
@@ -45,8 +46,8 @@ async function startDemo(parent: string): Promise<StartedDemo> {
   await cli.waitForOutput(/Ctrl-C ends the demo/, deadlineMs)
   const url = /Status page: (\S+)/.exec(cli.stdout())?.[1] ?? ''
   const directory = /--data-dir (\S+)/.exec(cli.stdout())?.[1] ?? ''
-  const [, one, other] = /kill -9 (\d+) .* other one, (\d+),/.exec(cli.stdout()) ?? []
-  return { cli, url, directory, workers: [Number(one), Number(other)] }
+  const pidOf = (host: string) => Number(new RegExp(`^  ${host} \\(process (\\d+)\\)`, 'm').exec(cli.stdout())?.[1])
+  return { cli, url, directory, workers: hosts.map(pidOf) }
 }
 
 async function statusOf(url: string): Promise<StatusDocument> {
@@ -68,11 +69,20 @@ it('compares every copy with its source row by row, and leaves nothing', slow, a
     deadlineMs,
   })
   expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
-  expect(stdout).toMatch(/^All 21 checks passed in [\d.]+ s\.$/m)
+  expect(stdout).toMatch(/^All 24 checks passed in [\d.]+ s\.$/m)
   expect(stdout).toMatch(/^OK rows of warehouse:travel\.flights: 20\d,\d{3} rows, all equal$/m)
   expect(stdout.match(/^OK rows of .* rows, all equal$/gm)).toHaveLength(14)
   expect(stdout).toMatch(
-    /^OK take-over: demo-(\d) was killed in the middle of run \d+; demo-(?!\1)\d went on with it [\d.]+ s later$/m,
+    /^OK take-over: marketing was killed in the middle of run \d+; qa went on with it [\d.]+ s later$/m,
+  )
+  expect(stdout).toMatch(
+    /^OK fall-back: new work of Marketing went to qa [0-4]\.\d s after marketing was killed: 2 runs$/m,
+  )
+  expect(stdout).toMatch(
+    /^OK return: marketing is there again, and new work of Marketing came back to it after [0-4]\.\d s: 3 runs$/m,
+  )
+  expect(stdout).toMatch(
+    /^OK placement: all \d+ runs agree with the bindings: [1-9]\d* on marketing, [1-9]\d* on qa, [1-9]\d* on ceo$/m,
   )
   expect(stdout).toMatch(/^OK runs: none is left behind by the worker that was killed$/m)
   expect(stdout).toMatch(/^OK status page: Everything is fine: all 14 copies are current/m)
@@ -126,9 +136,9 @@ it(
     expect(one.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/$/)
     expect(other.url).not.toBe(one.url)
     expect(other.directory).not.toBe(one.directory)
-    // The server and two workers.
+    // The server and three workers.
     for (const demo of [one, other])
-      expect((await processesOf(demo.directory)).filter((line) => line.includes('worker --host'))).toHaveLength(2)
+      expect((await processesOf(demo.directory)).filter((line) => line.includes('worker --host'))).toHaveLength(3)
 
     const status = await statusWhere(one.url, isUnderWay)
     expect(status).toMatchObject({ level: 'OK', answer: expect.stringMatching(/^Everything is fine: all 14 copies/) })
@@ -143,10 +153,11 @@ it(
     })
     expect(copyOf(status, 'reports.delays_by_hour')?.schedule).toBe('cron */15 * * * * * in America/Chicago')
     expect(copyOf(status, 'shop.events')?.position).toMatch(/^\d+$/)
-    expect(status.workers.map(({ name, state, slots }) => ({ name, state, slots }))).toEqual([
-      { name: `demo-1#${one.workers[0]}`, state: 'working', slots: 2 },
-      { name: `demo-2#${one.workers[1]}`, state: 'working', slots: 2 },
-    ])
+    expect(status.workers.map(({ name, state, slots }) => ({ name, state, slots }))).toEqual(
+      ['ceo', 'marketing', 'qa'].map((host) => {
+        return { name: `${host}#${one.workers[hosts.indexOf(host)]}`, state: 'working', slots: 2 }
+      }),
+    )
     const html = await request(one.url)
     expect(html.body).toContain('<h1>')
     const password = (await readFile(join(one.directory, 'password'), 'utf8')).trim()
@@ -158,18 +169,36 @@ it(
     expect(list.json()).toHaveLength(14)
     expect((await statusOf(one.url)).level).toBe('OK')
 
-    // Who is killed takes nothing along: the other worker goes on, and the page says who is lost.
+    expect(matrixOf(status)).toEqual([
+      'CEO: ceo prefer may, marketing none, qa none',
+      'Marketing: ceo forbid, marketing prefer may, qa none',
+      'QA: ceo forbid, marketing forbid, qa prefer may',
+      'Sales: ceo none may, marketing none may, qa none may',
+      'null: ceo none may, marketing none may, qa none may',
+    ])
+
+    // Who is killed takes nothing along: what it did goes where its bindings let it, and the page says so.
     process.kill(one.workers[0] ?? 0, 'SIGKILL')
     const left = await statusWhere(one.url, ({ workers }) => workers.some((worker) => worker.state === 'lost'))
     expect(left.workers.map(({ host, state }) => [host, state])).toEqual([
-      ['demo-2', 'working'],
-      ['demo-1', 'lost'],
+      ['ceo', 'working'],
+      ['qa', 'working'],
+      ['marketing', 'lost'],
     ])
+    expect(left.placement).toMatchObject({
+      level: 'WARNING',
+      answer: '1 of 4 sites has one active host left: Marketing.',
+      alerts: [{ level: 'WARNING', site: 'Marketing', text: expect.stringContaining('has one active host left (qa)') }],
+    })
+    expect(left.answer).toContain(left.placement.answer)
+    expect(matrixOf(left)[0]).toBe('Marketing: ceo forbid, marketing prefer, qa none may')
     const newest = Number(left.runs[0]?.id)
-    await statusWhere(one.url, ({ runs }) =>
-      runs.some((run) => Number(run.id) > newest && run.worker?.startsWith('demo-2#')),
+    const moved = await statusWhere(one.url, ({ runs }) =>
+      runs.some((run) => Number(run.id) > newest && run.site === 'Marketing'),
     )
-    expect(one.cli.stdout()).toContain(`Worker demo-1 (process ${one.workers[0]}) has ended, by SIGKILL.`)
+    for (const run of moved.runs.filter((run) => Number(run.id) > newest && run.site === 'Marketing'))
+      expect(run).toMatchObject({ host: 'qa', placement: 'allowed' })
+    expect(one.cli.stdout()).toContain(`Worker marketing (process ${one.workers[0]}) has ended, by SIGKILL.`)
 
     // A demo that is killed disturbs no other. Its workers see it, and the last of them stops the server; the folder is
     // the next demo's to clear away.
@@ -185,8 +214,18 @@ it(
 
 /** A worker has refreshed something by its schedule, and something runs or waits no more. */
 function isUnderWay({ runs }: StatusDocument): boolean {
-  const refreshed = runs.filter((run) => run.operation === 'refresh' && run.worker?.startsWith('demo-'))
-  return new Set(refreshed.map((run) => run.worker?.split('#')[0])).size === 2 || refreshed.length > 5
+  const refreshed = runs.filter((run) => run.operation === 'refresh' && hosts.includes(run.host ?? ''))
+  return new Set(refreshed.map((run) => run.host)).size === hosts.length || refreshed.length > 8
+}
+
+/** Sites by their hosts; a host that is full for a moment may all the same. */
+function matrixOf({ placement }: StatusDocument): string[] {
+  return placement.sites.map(({ site, hosts }) => {
+    const pairs = hosts.map(({ host, binding, may_run, code }) =>
+      [host, binding, ...(may_run || code === 'host_full' ? ['may'] : [])].join(' '),
+    )
+    return `${site}: ${pairs.join(', ')}`
+  })
 }
 
 function copyOf(status: StatusDocument, table: string) {

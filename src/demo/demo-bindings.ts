@@ -1,6 +1,6 @@
+import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
-import { sql } from '../postgres/sql.ts'
-import { parseCsv } from './datasets.ts'
+import { changeBindings, readBindings } from '../placement/bindings.ts'
 
 /** Hosts of the demo: three processes that bear their names. */
 export const demoHosts = ['marketing', 'qa', 'ceo'] as const
@@ -18,8 +18,10 @@ QA,marketing,forbid
 CEO,ceo,prefer
 `
 
-/** Makes these all bindings there are. */
-export async function applyDemoBindings(control: Control): Promise<void> {
-  const wanted = JSON.stringify(parseCsv(demoBindings))
-  await control.session.query(sql`select yardmaster.set_bindings(${wanted}::jsonb)`)
+/** Makes these all bindings there are, as `binding apply` does. */
+export async function applyDemoBindings({ session }: Control): Promise<void> {
+  const bindings = await readBindings(session, 'demo-bindings.csv', Buffer.from(demoBindings))
+  const request = { kind: 'all', bindings } as const
+  const { applied, plan } = await changeBindings(session, request, { mayStrand: [], dryRun: false })
+  if (!applied) throw new Failure('site_stranded', { message: plan.refusal ?? 'No host may run a site.' })
 }

@@ -58,11 +58,11 @@ function startText(directory: string, workers: readonly WorkerProcess[]): string
     `  qa (process ${pids.get('qa')}) that of QA, which no other host may do, and Marketing's while marketing is away`,
     `  ceo (process ${pids.get('ceo')}) that of CEO, and never Marketing's or QA's`,
     '  all three that of Sales, which is not bound, that of no site, and that of CEO while ceo is away',
-    `Try:  kill -9 ${pids.get('marketing')}  – within seconds qa does the work of Marketing; ceo does not.`,
-    `      npx yardmaster worker --host marketing --data-dir ${directory}  – and it goes back to marketing.`,
-    'The command line works on it too:',
-    `      npx yardmaster replication list --data-dir ${directory}`,
-    `      npx yardmaster binding explain Marketing --data-dir ${directory}`,
+    'Try, in another terminal:',
+    `  kill -9 ${pids.get('marketing')}  # within seconds qa does the work of Marketing; ceo never does`,
+    `  npx yardmaster binding explain Marketing --data-dir ${directory}  # who may run it now, and why`,
+    `  npx yardmaster worker --host marketing --data-dir ${directory}  # a new worker there: the work comes back`,
+    `  npx yardmaster replication list --data-dir ${directory}`,
     'Ctrl-C ends the demo and removes all that it made.',
   ]
 }
