@@ -97,7 +97,7 @@ describe.each(guides)('the examples of %s', (page) => {
       })
       if (output.length > 0) expect(comparable(stdout), command).toBe(comparable(output.join('\n')))
     }
-  }, 120_000)
+  }, 240_000)
 })
 
 describe('the pages', () => {
