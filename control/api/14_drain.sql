@@ -23,7 +23,7 @@ BEGIN
   )
   SELECT n.site, CASE WHEN t.hosts IS NULL THEN 'stranded' ELSE 'moves' END, coalesce(t.hosts, '{}')
   FROM now n LEFT JOIN afterwards t ON t.site = n.site
-  WHERE known = ANY (n.hosts) AND (t.hosts IS NULL OR NOT t.hosts <@ n.hosts)
+  WHERE t.hosts IS NULL OR NOT t.hosts <@ n.hosts
   ORDER BY 2 DESC, 1;
 END
 $$;

@@ -42,7 +42,11 @@ describe('site list', () => {
   })
 
   it('names a host that is full, and none that is drained', async () => {
-    await shop.done('host', 'set', 'h3', '--site', '', '--slots', '1')
+    await shop.control.query(`select yardmaster.begin_run(job_id, destination_database_id, 'refresh', 'dwh:public.orders', '',
+      (select id from yardmaster.worker where name = 'h3#1')) from yardmaster.replications`)
+    const [full] = await shop.control.query(`select code from yardmaster.placement_matrix(array['']) where host = 'h3'`)
+    expect(full).toEqual({ code: 'host_full' })
+    expect(await listed()).toMatchObject({ 'the default site': { may_run_on: ['h3'] } })
     await shop.done('host', 'drain', 'h1')
     expect(await listed()).toMatchObject({ CEO: { may_run_on: ['h2', 'h3'] } })
     await shop.done('host', 'undrain', 'h1')
