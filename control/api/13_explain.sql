@@ -32,7 +32,9 @@ $$;
 
 -- Each of these sites (NULL: work of no site) on each host: may it run there now? `wanted`: as if these were all bindings; `up`:
 -- as if these hosts, and no others, were active. Without them, as it is. `due`: of the run that it is about; else the oldest that waits.
-CREATE OR REPLACE FUNCTION yardmaster.placement_matrix(sites text[], wanted jsonb DEFAULT NULL, up text[] DEFAULT NULL, due timestamptz DEFAULT NULL)
+-- `in_words`: with `why`; without, a thousand sites on twenty hosts take a tenth of the time.
+CREATE OR REPLACE FUNCTION yardmaster.placement_matrix(sites text[], wanted jsonb DEFAULT NULL, up text[] DEFAULT NULL, due timestamptz DEFAULT NULL,
+  in_words boolean DEFAULT true)
 RETURNS TABLE (site text, host text, binding text, active boolean, drained boolean, may_run boolean, code text, why text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -53,8 +55,10 @@ BEGIN
   ), s AS MATERIALIZED (
     SELECT n.name, CASE WHEN coalesce(k.inherits_fallback, true) THEN p.fallback_after ELSE k.fallback_after END AS fallback_after,
       clock_timestamp() - coalesce(due, yardmaster.oldest_slot(n.name)) AS waited,
-      ARRAY(SELECT b.host FROM b JOIN h ON h.name = b.host WHERE b.site = n.name AND b.binding = 'prefer' AND h.has_worker AND NOT h.drained) AS preferring
+      coalesce(x.hosts, '{}') AS preferring
     FROM unnest(sites) AS n(name) CROSS JOIN yardmaster.placement p LEFT JOIN yardmaster.site k ON k.name = n.name
+    LEFT JOIN (SELECT b.site, array_agg(b.host) AS hosts FROM b JOIN h ON h.name = b.host
+      WHERE b.binding = 'prefer' AND h.has_worker AND NOT h.drained GROUP BY b.site) x ON x.site = n.name
   ), pair AS (
     SELECT s.name AS site, h.name AS host, b.binding, s.preferring, s.fallback_after, s.waited, h.has_worker, h.drained,
       q.slots AS pair_room, q.slots - q.room AS pair_running, h.seen_at, h.supposed_down, h.drained_at, h.drained_by, h.running, h.room,
@@ -64,7 +68,7 @@ BEGIN
     LEFT JOIN yardmaster.host_room q ON q.host = h.name AND q.site = s.name
   )
   SELECT p.site, p.host, coalesce(p.binding, 'none'), p.has_worker AND NOT p.drained, p.drained, yardmaster.placement_allows(p.code), p.code,
-    yardmaster.placement_sentence(p.code, p.site, p.host, to_jsonb(p))
+    CASE WHEN in_words THEN yardmaster.placement_sentence(p.code, p.site, p.host, to_jsonb(p)) END
   FROM pair p ORDER BY p.site NULLS LAST, p.host;
 END
 $$;

@@ -5,6 +5,7 @@ import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { loadFile } from '../placement/binding-file.ts'
 import { type ChangeOutcome, changeBindings, readBindings, refuseFile } from '../placement/bindings.ts'
+import type { Session } from '../postgres/connect.ts'
 import { printable } from '../postgres/identifier.ts'
 import { isConnectionLoss, toFailure } from '../postgres/sqlstate.ts'
 import { changeUnlessRefused, outcomeJson, reportChange, strandedBy } from './binding-change.ts'
@@ -40,8 +41,10 @@ export async function applyFile(context: CommandContext, flags: ApplyFlags, file
 
 /** Milliseconds between two looks at a watched file. Twice the same in a row is a file that nobody is writing. */
 const lookEvery = 500
-/** Milliseconds for which a control database that is away is waited for before that is said; then again. */
-const patience = 3000
+/** Milliseconds between two tries while the control database is away. */
+const tryEvery = 1000
+/** Milliseconds within which a file must be applied: the largest that may be takes some seconds. */
+const answerWithin = 60_000
 /** Milliseconds for which one is waited for at the start. */
 const startPatience = 60_000
 
@@ -142,16 +145,37 @@ class Watch {
     await this.#patiently((session) => refuseFile(session, resolve(this.#file), hostname(), message))
   }
 
-  /** Does what may be done twice, however long the control database is away. */
-  async #patiently<Result>(work: (session: Control['session']) => Promise<Result>): Promise<Result> {
-    for (;;) {
+  /** Does what may be done twice, on a session of its own, however long the control database is away. */
+  async #patiently<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
+    const { signal, terminal } = this.#context
+    for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#control.perform(work, patience)
+        return await this.#onSession(work)
       } catch (error) {
         const failure = asFailure(error)
-        if (this.#context.signal.aborted || !(isConnectionLoss(failure) || failure.retryable)) throw failure
-        this.#context.terminal.say(`Waiting for the control database: ${failure.message}`)
+        if (signal.aborted || !(isConnectionLoss(failure) || failure.retryable)) throw failure
+        if (attempt === 1) terminal.say(`Waiting for the control database: ${failure.message}`)
+        await delay(tryEvery, undefined, { signal }).catch(() => undefined)
       }
+    }
+  }
+
+  /** A connection that is open and dead gives no answer at all, and whoever ends the command waits for none. */
+  async #onSession<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
+    const { signal } = this.#context
+    const session = await this.#control.open('bindings')
+    const cut = () => session.destroy()
+    const timer = setTimeout(cut, answerWithin)
+    signal.addEventListener('abort', cut)
+    try {
+      if (signal.aborted) cut()
+      return await work(session)
+    } catch (error) {
+      throw session.failure(error)
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', cut)
+      await session.end()
     }
   }
 }

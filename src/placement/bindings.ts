@@ -159,13 +159,17 @@ function merge(bindings: readonly Binding[], pairs: readonly Pair[]): Binding[] 
 
 /** The newest change that was not taken back. Throws `nothing_to_undo`. */
 async function lastChange(session: Session): Promise<{ id: string; before: Pair[] }> {
-  const rows = await session.query<Pair & { id: string }>(sql`
-    select c.id, c.site, c.host, c.before as binding from yardmaster.binding_changes c
-    where c.id = (select max(u.id) from yardmaster.binding_changes u where u.undoes is null and u.undone_by is null)`)
-  const [first] = rows
-  if (!first) throw new Failure('nothing_to_undo', { message: 'There is no change of bindings that could be undone.' })
-  return { id: first.id, before: rows }
+  // From the log itself: the view would read a large change once a row.
+  const last = await session.first<{ id: string; before: Pair[] }>(sql`
+    select a.id, a.before -> 'bindings' as before from yardmaster.audit_log a
+    where a.object_kind = 'bindings' and a.after ->> 'undoes' is null and not exists (${undoOf})
+    order by a.id desc limit 1`)
+  if (last) return last
+  throw new Failure('nothing_to_undo', { message: 'There is no change of bindings that could be undone.' })
 }
+
+/** The change that took `a` back. */
+const undoOf = sql`select u.id from yardmaster.audit_log u where u.object_kind = 'bindings' and (u.after ->> 'undoes')::bigint = a.id`
 
 /** What would change if these were all bindings. Throws `wrong_usage`. */
 export async function planBindings(session: Session, wanted: readonly Binding[]): Promise<BindingPlan> {
@@ -234,12 +238,12 @@ export interface RecordedChange {
 /** Newest first. */
 export async function listChanges(control: Control, limit: number): Promise<RecordedChange[]> {
   return control.session.query<RecordedChange>(sql`
-    select c.id, c.at, c.actor, c.face, c.forced, c.undoes, c.undone_by,
-      jsonb_agg(jsonb_build_object('site', c.site, 'host', c.host, 'before', c.before, 'after', c.after) order by c.site, c.host) as changes
-    from yardmaster.binding_changes c
-    where c.id in (select a.id from yardmaster.audit_log a where a.object_kind = 'bindings' order by a.id desc limit ${limit})
-    group by c.id, c.at, c.actor, c.face, c.forced, c.undoes, c.undone_by
-    order by c.id desc`)
+    select a.id, a.at, a.actor, a.face, coalesce((a.after ->> 'forced')::boolean, false) as forced, a.after ->> 'undoes' as undoes,
+      (${undoOf} limit 1)::text as undone_by,
+      (select coalesce(jsonb_agg(jsonb_build_object('site', c.site, 'host', c.host, 'before', c.before, 'after', c.after)
+          order by c.site, c.host), '[]')
+        from yardmaster.binding_changes c where c.id = a.id) as changes
+    from yardmaster.audit_log a where a.object_kind = 'bindings' order by a.id desc limit ${limit}`)
 }
 
 /** Notes that a watched file can't be applied, which `check` says until bindings are set. */

@@ -57,11 +57,24 @@ export async function readMatrix(
   sites: readonly (string | null)[],
   premise: Premise = {},
 ): Promise<Matrix> {
+  return matrixOf(sites, await readCells(session, sites, premise, true))
+}
+
+/** `inWords`: with `why`, which takes most of the time. */
+async function readCells(
+  session: Session,
+  sites: readonly (string | null)[],
+  premise: Premise,
+  inWords: boolean,
+): Promise<Cell[]> {
   const wanted = premise.wanted?.map(({ site, host, binding }) => ({ site, host, binding }))
-  const cells = await session.query<Cell>(sql`
+  return session.query<Cell>(sql`
     select m.site, m.host, m.binding, m.active, m.drained, m.may_run, m.code, m.why
     from yardmaster.placement_matrix(${[...sites]}::text[], ${wanted ? JSON.stringify(wanted) : null}::jsonb,
-      ${premise.up ? [...premise.up] : null}::text[]) m`)
+      ${premise.up ? [...premise.up] : null}::text[], null, ${inWords}) m`)
+}
+
+function matrixOf(sites: readonly (string | null)[], cells: readonly Cell[]): Matrix {
   const bySite = new Map<string | null, Cell[]>(sites.map((site) => [site, []]))
   for (const cell of cells) bySite.get(cell.site)?.push(cell)
   const [first = []] = bySite.values()
@@ -87,7 +100,8 @@ export async function placementShifts(
   premise: Premise,
 ): Promise<PlacementShift[]> {
   if (sites.length === 0) return []
-  return shiftsBetween(await readMatrix(session, sites), await readMatrix(session, sites, premise))
+  const now = matrixOf(sites, await readCells(session, sites, {}, false))
+  return shiftsBetween(now, matrixOf(sites, await readCells(session, sites, premise, false)))
 }
 
 function shiftsBetween(now: Matrix, then: Matrix): PlacementShift[] {
@@ -161,5 +175,6 @@ export async function simulate(
   const named = new Set([...(await siteNames(session)), ...wanted.map(({ site }) => site)])
   const sites = [...[...named].sort(), null]
   const matrix = await readMatrix(session, sites, { wanted, up })
-  return { matrix, shifts: shiftsBetween(await readMatrix(session, sites), matrix) }
+  const now = matrixOf(sites, await readCells(session, sites, {}, false))
+  return { matrix, shifts: shiftsBetween(now, matrix) }
 }
