@@ -53,9 +53,9 @@ export class ClaimDesk {
     return ids
   }
 
-  async worker(name: string, slots: number): Promise<Claimant> {
+  async worker(name: string, slots: number, host = name): Promise<Claimant> {
     const client = await this.database.client()
-    const { rows } = await client.query('select yardmaster.register_worker($1, $1, $2) as id', [name, slots])
+    const { rows } = await client.query('select yardmaster.register_worker($1, $2, $3) as id', [name, host, slots])
     return { id: rows[0].id, client }
   }
 
@@ -93,10 +93,11 @@ export class ClaimDesk {
   }
 }
 
-export async function claim({ client, id }: Claimant, slots: number): Promise<Claimed[]> {
+/** `jobs`: only of these. */
+export async function claim({ client, id }: Claimant, slots: number, jobs?: number[]): Promise<Claimed[]> {
   const { rows } = await client.query(
-    `select run_id, job_id, attempt, token from yardmaster.claim_runs($1, '{replication}', $2)`,
-    [id, slots],
+    `select run_id, job_id, attempt, token from yardmaster.claim_runs($1, '{replication}', $2, $3)`,
+    [id, slots, jobs ?? null],
   )
   return rows
 }
