@@ -122,6 +122,32 @@ export class PlacementDesk {
     return result
   }
 
+  /** SQLSTATE and text of a refusal, behind which the transaction goes on. */
+  async refused(text: string, values: unknown[] = []): Promise<string> {
+    await this.client.query('savepoint refused')
+    const refusal = await this.rows(text, values).then(
+      () => 'not refused',
+      (error: { code: string; message: string }) => `${error.code} ${error.message}`,
+    )
+    await this.client.query('rollback to savepoint refused')
+    return refusal
+  }
+
+  /** Returns when this session has done what it was asked, or waits for another: whether it waits. */
+  async waits(session: pg.Client & { processID?: number | null }, asked: Promise<unknown>): Promise<boolean> {
+    let isDone = false
+    const done = () => {
+      isDone = true
+    }
+    asked.then(done, done)
+    for (;;) {
+      const [row] = await this.database.query('select cardinality(pg_blocking_pids($1)) > 0 as blocked', [
+        session.processID,
+      ])
+      if (isDone || row.blocked) return !isDone
+    }
+  }
+
   /** As `tried`, from no transaction. */
   async supposed<T>(action: () => Promise<T>): Promise<T> {
     await this.client.query('begin')
