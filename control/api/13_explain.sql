@@ -90,7 +90,7 @@ BEGIN
   m AS MATERIALIZED (SELECT s.site, h.name AS host, coalesce(b.binding, 'none') AS binding, h.active, h.drained
     FROM bound s CROSS JOIN h LEFT JOIN yardmaster.binding b ON b.site = s.site AND b.host = h.name),
   sum AS (
-    SELECT m.site, bool_and(m.binding = 'forbid') AS is_hopeless, count(*) FILTER (WHERE m.binding <> 'forbid') AS able,
+    SELECT m.site, m.site IN (SELECT x.site FROM yardmaster.hopeless_sites() x) AS is_hopeless, count(*) FILTER (WHERE m.binding <> 'forbid') AS able,
       count(*) FILTER (WHERE m.binding <> 'forbid' AND m.active) AS left,
       min(m.host) FILTER (WHERE m.binding <> 'forbid' AND m.active) AS last_one,
       array_agg(m.host ORDER BY m.host) FILTER (WHERE m.binding = 'forbid') AS forbidden,
