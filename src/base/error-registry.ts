@@ -302,8 +302,10 @@ const entries = {
   },
   // Placement
   bindings_invalid: {
-    meaning: 'A file of bindings has lines that cannot be read; all of them are named, and nothing was applied.',
-    remedy: 'Correct the lines that are named, then apply the file again.',
+    meaning:
+      'A file of bindings cannot be read, or has lines that cannot be used; all of them are named, and nothing was applied.',
+    remedy:
+      'Correct the lines that are named, then apply the file again. It is UTF-8 with the header site,host,binding.',
   },
   site_stranded: {
     meaning: 'A change of bindings would leave a site without any host that may run its work.',

@@ -139,7 +139,8 @@ async function change(context: CommandContext, request: BindingRequest, force: b
       changeBindings(session, request, { mayStrand, dryRun: false }),
     )
     const code = reportChange(context.terminal, outcome, false, force)
-    if (outcome.undoes !== null && code === 0) context.terminal.say(`Change ${outcome.undoes} was taken back.`)
+    if (outcome.undoes !== null && !context.terminal.json)
+      context.terminal.say(`Change ${outcome.undoes} was taken back.`)
     return code
   })
 }

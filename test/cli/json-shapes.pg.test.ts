@@ -181,6 +181,26 @@ const shownRun = {
   slot: 'time',
   placement: 'null',
 }
+/** One host of a site, as explain and simulate have it. */
+const verdict = { host: 'string', binding: 'string', may_run: 'boolean', code: 'string', why: 'string' }
+const placed = { hosts: [{ host: 'string', active: 'boolean', drained: 'boolean' }] }
+const bindingChange = {
+  op: 'string',
+  site: 'string',
+  host: 'string',
+  before: 'null',
+  after: 'string',
+  effects: [{ what: 'string' }],
+}
+const changed = {
+  applied: 'boolean',
+  changes: [bindingChange],
+  shifts: [],
+  unknown_hosts: [{ host: 'string', nearest: 'null' }],
+  refusals: [],
+}
+const examples = 'test/placement/worked-examples'
+const ceoPrefers = `${examples}/workers-1-dedicated-with-fallback.csv`
 const queued = { run_id: 'string', status: 'string' }
 const figures = { rows: 'number', bytes: 'number' }
 
@@ -214,6 +234,80 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['limit', 'list'], 0, [limit]],
   [['limit', 'remove', 'a pool'], 0, { removed: 'string', limit: 'number' }],
   [['host', 'remove', 'h2'], 0, { removed: 'string', bindings: 'number', was_drained: 'boolean' }],
+  [['binding', 'list'], 0, []],
+  [['binding', 'history'], 0, []],
+  [['binding', 'apply', ceoPrefers, '--dry-run'], 0, changed],
+  [['binding', 'apply', ceoPrefers], 0, changed],
+  [
+    ['binding', 'list'],
+    0,
+    [{ site: 'string', host: 'string', binding: 'string', active: 'boolean', drained: 'boolean', known: 'boolean' }],
+  ],
+  [
+    ['binding', 'explain', 'CEO'],
+    0,
+    {
+      ...placed,
+      sites: [{ site: 'string', hosts: [verdict], stranded: 'boolean' }],
+      ...{ known: 'boolean', nearest: 'null', waiting: [] },
+    },
+  ],
+  [
+    ['binding', 'explain', '--no-site'],
+    0,
+    {
+      ...placed,
+      sites: [{ site: 'null', hosts: [verdict], stranded: 'boolean' }],
+      ...{ known: 'boolean', nearest: 'null', waiting: [] },
+    },
+  ],
+  [
+    ['binding', 'simulate', `${examples}/workers-4-one-way-fallback.csv`, '--up', 'ceo.local'],
+    0,
+    {
+      ...placed,
+      sites: [{ site: 'string', hosts: [verdict], stranded: 'boolean' }],
+      changes: [{ site: 'string', before: [], after: ['string'] }],
+      bindings: [{ ...bindingChange, effects: [{ what: 'string' }] }],
+      unknown_hosts: [{ host: 'string', nearest: 'null' }],
+      refusals: [],
+    },
+  ],
+  [['binding', 'set', 'QA', 'qa.local', 'prefer'], 0, changed],
+  [
+    ['binding', 'history', '--limit', '1'],
+    0,
+    [
+      {
+        ...{
+          id: 'string',
+          at: 'time',
+          actor: 'string',
+          face: 'string',
+          forced: 'boolean',
+          undoes: 'null',
+          undone_by: 'null',
+        },
+        changes: [{ site: 'string', host: 'string', before: 'null', after: 'string' }],
+      },
+    ],
+  ],
+  [
+    ['binding', 'undo'],
+    0,
+    {
+      ...{ ...changed, undoes: 'string', unknown_hosts: [] },
+      changes: [{ ...bindingChange, before: 'string', after: 'null', effects: [] }],
+    },
+  ],
+  [
+    ['binding', 'undo'],
+    0,
+    {
+      ...{ ...changed, undoes: 'string', unknown_hosts: [] },
+      changes: [{ ...bindingChange, before: 'string', after: 'null', effects: [] }],
+    },
+  ],
   [['database', 'add', 'crm', 'SOURCE', '--tag', 'prod'], 0, database],
   [['database', 'add', 'dwh', 'DESTINATION', '--tag', 'prod'], 0, database],
   [['database', 'set', 'crm', '--tag', 'prod', '--tag', 'eu'], 0, database],
