@@ -311,10 +311,6 @@ const entries = {
     meaning: 'A change of bindings would leave a site without any host that may run its work.',
     remedy: 'Allow a host for the site, or add --force to let its work wait.',
   },
-  site_unknown: {
-    meaning: 'Nothing is known of a site of this name: no binding, no job, no run.',
-    remedy: 'See `yardmaster site list`.',
-  },
   host_forbidden: {
     meaning: 'A binding forbids this host to run the work of this site.',
     remedy: 'Hand it to a worker on another host with --queue, or change the binding.',

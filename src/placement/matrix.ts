@@ -52,11 +52,7 @@ interface Cell extends HostVerdict, HostState {
   readonly site: string | null
 }
 
-export async function readMatrix(
-  session: Session,
-  sites: readonly (string | null)[],
-  premise: Premise = {},
-): Promise<Matrix> {
+async function readMatrix(session: Session, sites: readonly (string | null)[], premise: Premise = {}): Promise<Matrix> {
   return matrixOf(sites, await readCells(session, sites, premise, true))
 }
 
@@ -89,7 +85,7 @@ function matrixOf(sites: readonly (string | null)[], cells: readonly Cell[]): Ma
 }
 
 /** By the rule alone: a host that is full at the moment may. */
-export function mayRun({ may_run, code }: HostVerdict): boolean {
+function mayRun({ may_run, code }: HostVerdict): boolean {
   return may_run || code === 'host_full' || code === 'pair_full'
 }
 
@@ -161,7 +157,7 @@ export async function explainSite(control: Control, site: string | null): Promis
 }
 
 /** Every site that bindings, jobs, runs or settings name. */
-export async function siteNames(session: Session): Promise<string[]> {
+async function siteNames(session: Session): Promise<string[]> {
   const rows = await session.query<{ name: string }>(sql`select s.name from yardmaster.sites s order by s.name`)
   return rows.map(({ name }) => name)
 }

@@ -57,6 +57,23 @@ describe('binding apply --watch', () => {
     expect((await watching.kill('SIGTERM')).exitCode).toBe(143)
   }, 60_000)
 
+  it('applies nothing of a file that somebody is still writing', async () => {
+    const desk = await openBindingDesk('watch writing')
+    const path = desk.file(['CEO,h1,prefer'])
+    const watching = watch(desk, path)
+    await watching.waitForOutput(/\+ CEO on h1: prefer/)
+    // Each of them is a whole file by its form.
+    for (let count = 1; count <= 40; count += 1) {
+      writeFileSync(path, text(...Array.from({ length: count }, (_, index) => `s${index},h1,allow`)))
+      await new Promise((resolve) => setTimeout(resolve, 60))
+    }
+    await watching.waitForOutput(/\+ s39 on h1: allow/)
+    expect(watching.stdout().match(/^Plan: .*$/gm)).toEqual([
+      'Plan: 1 to create, 0 to change, 0 to replace, 0 to delete.',
+      'Plan: 40 to create, 0 to change, 0 to replace, 1 to delete.',
+    ])
+  }, 60_000)
+
   it('with --json prints one document a line, and ends with 130 on Ctrl-C', async () => {
     const desk = await openBindingDesk('watch json')
     const path = desk.file(['CEO,h1,prefer'])
