@@ -21,6 +21,7 @@ DECLARE
   found_code text;
   reason text;
   host record;
+  delay interval;
 BEGIN
   SELECT r.id, r.job_id, r.slot, r.site, r.object, r.requested, j.status, j.paused_by, j.pause_note, j.paused_at INTO mine
   FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id WHERE r.id = waiting_checks.run_id AND r.status = 'WAITING';
@@ -59,6 +60,7 @@ BEGIN
     count(*) FILTER (WHERE m.active) AS active,
     array_agg(m.host) FILTER (WHERE m.may_run OR m.code IN ('host_full', 'pair_full')) AS hosts,
     string_agg(m.why, ' ') FILTER (WHERE m.code IN ('host_full', 'pair_full')) AS full_ones,
+    coalesce(bool_or(m.code = 'preferred_elsewhere' AND m.active), false) AS has_others,
     array_to_string((array_agg(m.why ORDER BY m.active DESC, m.host))[1:8], ' ') AS sentences
   INTO host FROM yardmaster.placement_matrix(ARRAY[mine.site], due => mine.slot) m;
   found_code := CASE WHEN host.may THEN 'may_run' WHEN NOT EXISTS (SELECT 1 FROM yardmaster.workers w WHERE w.alive AND w.slots > 0) THEN 'no_worker'
@@ -67,10 +69,14 @@ BEGIN
     WHEN 'may_run' THEN format('%s may take it.', yardmaster.names_in_words(host.hosts))
     WHEN 'no_worker' THEN 'No worker is alive. Start one: yardmaster worker; or work off what is due once: yardmaster run-due.'
     ELSE format('No host may take work of %s now. %s', CASE WHEN mine.site IS NULL THEN 'no site' ELSE yardmaster.site_label(mine.site) END, host.sentences) END;
+  -- Work of no site waits for no other host.
+  delay := (SELECT CASE WHEN s.inherits_fallback THEN p.fallback_after ELSE s.fallback_after END
+    FROM yardmaster.placement p, yardmaster.site s WHERE s.name = mine.site AND host.has_others);
   RETURN QUERY SELECT 6, 'slot', host.has_room, CASE WHEN host.has_room THEN 'starting' ELSE 'no_slot' END,
     CASE WHEN host.has_room THEN 'A worker is about to take it.'
       WHEN host.may THEN format('%s Before it wait: %s.', host.full_ones, (SELECT CASE WHEN count(*) > 1000 THEN '1000+' ELSE count(*)::text END
         FROM (SELECT 1 FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.slot, o.id) < (mine.slot, mine.id) LIMIT 1001) x))
+        || coalesce(' Hosts that do not prefer it may take it from ' || to_char(mine.slot + delay, 'YYYY-MM-DD HH24:MI:SS TZ') || ' on.', '')
       ELSE 'No host may take it.' END;
 END
 $$;
