@@ -4,6 +4,14 @@
 CREATE OR REPLACE VIEW yardmaster.seen_hosts AS
   SELECT h.name FROM yardmaster.host h UNION SELECT w.host FROM yardmaster.worker w WHERE w.slots > 0;
 
+-- Hosts that bindings name, from one to the next in the index: there are few hosts, and many bindings.
+CREATE OR REPLACE VIEW yardmaster.bound_hosts AS
+  WITH RECURSIVE next(host) AS (
+    SELECT min(b.host) FROM yardmaster.binding b
+    UNION ALL
+    SELECT (SELECT min(b.host) FROM yardmaster.binding b WHERE b.host > n.host) FROM next n WHERE n.host IS NOT NULL)
+  SELECT n.host FROM next n WHERE n.host IS NOT NULL;
+
 -- Hosts that are known: those something was said about, those that bindings name, and those a worker was seen on in the last week.
 -- Active: at least one worker of it is alive, and it is not drained. `room`: the most runs at once, NULL where nothing says so.
 CREATE OR REPLACE VIEW yardmaster.hosts AS
@@ -14,7 +22,7 @@ CREATE OR REPLACE VIEW yardmaster.hosts AS
     (SELECT count(*) FROM yardmaster.attempt a WHERE a.status = 'RUNNING' AND a.host = n.name)::integer AS running,
     coalesce(w.alive, 0) > 0 AND h.drained_at IS NULL AS active, coalesce(w.alive, 0) > 0 AS has_worker,
     h.drained_at IS NOT NULL AS drained, h.drained_at, h.drained_by, w.seen_at
-  FROM (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM yardmaster.binding b) n
+  FROM (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM yardmaster.bound_hosts b) n
   LEFT JOIN yardmaster.host h ON h.name = n.name
   LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE v.alive) AS alive, sum(v.slots) FILTER (WHERE v.alive) AS slots,

@@ -43,14 +43,15 @@ DECLARE
 BEGIN
   RETURN QUERY
   WITH b AS MATERIALIZED (
-    SELECT k.site, k.host, k.binding FROM yardmaster.binding k WHERE wanted IS NULL
+    SELECT k.site, k.host, k.binding FROM yardmaster.binding k WHERE wanted IS NULL AND k.site = ANY (sites)
     UNION ALL
     SELECT j.site, yardmaster.host_of(j.host), j.binding FROM jsonb_to_recordset(wanted) AS j(site text, host text, binding text)
   ), h AS MATERIALIZED (
     SELECT n.name, k.room, k.running, k.drained_at, k.drained_by, k.seen_at, coalesce(k.drained, false) AS drained,
       CASE WHEN up IS NULL THEN coalesce(k.has_worker, false) ELSE n.name = ANY (chosen) END AS has_worker,
       up IS NOT NULL AND coalesce(k.has_worker, false) AND n.name <> ALL (chosen) AS supposed_down
-    FROM (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM b UNION SELECT unnest(chosen)) n
+    FROM (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM b UNION SELECT k.host FROM yardmaster.bound_hosts k WHERE wanted IS NULL
+      UNION SELECT unnest(chosen)) n
     LEFT JOIN yardmaster.hosts k ON k.name = n.name
   ), s AS MATERIALIZED (
     SELECT n.name, CASE WHEN coalesce(k.inherits_fallback, true) THEN p.fallback_after ELSE k.fallback_after END AS fallback_after,

@@ -16,9 +16,9 @@ BEGIN
   END IF;
   RETURN QUERY
   WITH now AS (
-    SELECT m.site, array_agg(m.host ORDER BY m.host) AS hosts FROM yardmaster.placement_matrix(sites, up => up) m WHERE m.may_run GROUP BY m.site
+    SELECT m.site, array_agg(m.host ORDER BY m.host) AS hosts FROM yardmaster.placement_matrix(sites, up => up, in_words => false) m WHERE m.may_run GROUP BY m.site
   ), afterwards AS (
-    SELECT m.site, array_agg(m.host ORDER BY m.host) AS hosts FROM yardmaster.placement_matrix(sites, up => array_remove(up, known)) m
+    SELECT m.site, array_agg(m.host ORDER BY m.host) AS hosts FROM yardmaster.placement_matrix(sites, up => array_remove(up, known), in_words => false) m
     WHERE m.may_run GROUP BY m.site
   )
   SELECT n.site, CASE WHEN t.hosts IS NULL THEN 'stranded' ELSE 'moves' END, coalesce(t.hosts, '{}')

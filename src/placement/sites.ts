@@ -24,7 +24,7 @@ export interface Site {
 export async function listSites(control: Control): Promise<Site[]> {
   return control.session.query<Site>(sql`
     with s as materialized (select * from yardmaster.sites),
-    may as (select m.site, array_agg(m.host order by m.host) as hosts from yardmaster.placement_matrix(array(select name from s)) m
+    may as (select m.site, array_agg(m.host order by m.host) as hosts from yardmaster.placement_matrix(array(select name from s), in_words => false) m
       where m.may_run or m.code in ('host_full', 'pair_full') group by m.site)
     select s.name as site, yardmaster.site_label(s.name) as label, extract(epoch from s.fallback_after)::float8 as fallback_after_seconds,
       s.inherits_fallback as fallback_inherited, s.jobs, s.bindings, s.oldest_waiting as waiting_since, coalesce(may.hosts, '{}') as may_run_on
