@@ -52,8 +52,10 @@ RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 DECLARE
   was_given_up boolean;
+  was_away boolean;
 BEGIN
-  SELECT w.ended_at IS NOT NULL INTO was_given_up FROM yardmaster.worker w WHERE w.id = beat_worker.worker_id
+  SELECT w.ended_at IS NOT NULL, w.ended_at IS NOT NULL OR w.missing_since IS NOT NULL OR w.lease_until <= clock_timestamp()
+  INTO was_given_up, was_away FROM yardmaster.worker w WHERE w.id = beat_worker.worker_id
     AND (beat_worker.name IS NULL OR w.name = beat_worker.name) FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no worker %.', beat_worker.worker_id USING ERRCODE = 'YM001';
@@ -63,6 +65,10 @@ BEGIN
   FROM pg_stat_activity a WHERE w.id = beat_worker.worker_id AND a.pid = pg_backend_pid();
   IF was_given_up THEN
     PERFORM yardmaster.take_back_attempts(beat_worker.worker_id);
+  END IF;
+  -- It may have looked for work before it counted as alive, and others leave to it now what its host is preferred for.
+  IF was_away THEN
+    PERFORM yardmaster.wake_workers();
   END IF;
   RETURN extract(epoch FROM clock_timestamp()) * 1000;
 END

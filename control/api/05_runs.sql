@@ -366,8 +366,9 @@ BEGIN
     PERFORM yardmaster.wake_workers();
     RETURN true;
   END IF;
-  -- Others may have waited for the room that it took.
-  IF EXISTS (SELECT 1 FROM yardmaster.concurrency_limit) THEN
+  -- Others may have waited for the room that it took, or for its end: the next run of its job may be for another host only.
+  IF EXISTS (SELECT 1 FROM yardmaster.concurrency_limit)
+    OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = ended.job_id AND r.status = 'WAITING' AND r.queued) THEN
     PERFORM yardmaster.wake_workers();
   END IF;
   UPDATE yardmaster.job j SET last_finish = ended.finished_at,
