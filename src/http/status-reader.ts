@@ -8,8 +8,8 @@ import { jobHistories, listWorkers, lookAround, recentRuns, StepReader, waitingR
 
 /** Runs that have ended, on the page. */
 const runsShown = 15
-/** Runs that wait, on the page. */
-const waitingShown = 20
+/** Runs that wait, on the page: why one does takes the control database some milliseconds. */
+const waitingShown = 10
 
 /** Reads what the status page of a control database shows. `about`: sentences about what this is. */
 export function statusReader(control: Control, about: () => readonly string[]): () => Promise<StatusDocument> {
