@@ -144,9 +144,10 @@ export async function explainSite(control: Control, site: string | null): Promis
   const waiting = await session.query<WaitingRun>(sql`
     select w.id as run_id, (select jsonb_agg(jsonb_build_object('check', c."check", 'ok', c.ok, 'code', c.code, 'why', c.why) order by c.place)
       from yardmaster.waiting_checks(w.id) c) as checks
-    from (select r.id, r.slot from yardmaster.run r
-      where r.status = 'WAITING' and r.queued and array[r.site] = array[${site}::text]
-      order by array[r.site], r.slot, r.id limit ${mostWaiting}) w order by w.slot, w.id`)
+    from (select r.id, r.slot from yardmaster.lane l cross join lateral (
+        select r.id, r.slot from yardmaster.run r where r.status = 'WAITING' and r.queued and r.lane = l.id
+        order by r.lane, r.slot, r.id limit ${mostWaiting}) r
+      where l.site is not distinct from ${site}::text order by r.slot, r.id limit ${mostWaiting}) w order by w.slot, w.id`)
   return {
     ...(await readMatrix(session, [site])),
     known,
