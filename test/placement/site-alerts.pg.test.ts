@@ -143,6 +143,17 @@ describe.each(['18', '14'])('alerts of placement on PostgreSQL %s', (version) =>
       expect(await hopeless()).toEqual([])
     }))
 
+  test('one host that only a binding names is not every host; one that was seen is', () =>
+    desk.supposed(async () => {
+      const forbid = [{ site: 'A', host: 'qa', binding: 'forbid' as const }]
+      expect(await hopeless(forbid)).toEqual([])
+      await desk.rows(`select yardmaster.set_bindings('[{"site": "A", "host": "qa", "binding": "forbid"}]')`)
+      expect(await alerts()).toEqual([])
+      await desk.start('qa')
+      expect(await hopeless(forbid)).toEqual(['A'])
+      expect(await alerts()).toHaveLength(1)
+    }))
+
   test('a shell reads the command as it is meant, whatever the site is called', () =>
     desk.supposed(async () => {
       await desk.start('qa')
