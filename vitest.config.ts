@@ -13,6 +13,9 @@ export const faultSuites = [
   'crash-worker',
   'graceful-stop',
   'lost-rows',
+  'placement',
+  'placement-failover',
+  'placement-fallback',
   'takeover',
   'takeover-setup',
 ].map((name) => `test/scenarios/${name}.pg.test.ts`)

@@ -8,6 +8,7 @@ const types = ['snapshot', 'table', 'inserter', 'updater'] as const
 interface Member {
   readonly table: string
   readonly type: (typeof types)[number]
+  readonly site: string | null
 }
 
 /** Many small replications of all types, on schedules of 1 to 10 s, and writers on their sources. */
@@ -15,26 +16,39 @@ export class Fleet {
   readonly members: readonly Member[]
   readonly #stage: Stage
   readonly #random: Random
+  readonly #slowest: number
   #writing: Promise<number> | undefined
   #goesOn = true
 
-  constructor(stage: Stage, count: number, random: Random) {
+  /** `sites`: each has one of every type, then the next one. `slowest`: seconds, of the schedules. */
+  constructor(
+    stage: Stage,
+    count: number,
+    random: Random,
+    { sites = [null], slowest = 10 }: { sites?: readonly (string | null)[]; slowest?: number } = {},
+  ) {
     this.#stage = stage
     this.#random = random
-    this.members = Array.from({ length: count }, (_, n) => ({ table: `t${n}`, type: types[n % 4] ?? 'table' }))
+    this.#slowest = slowest
+    this.members = Array.from({ length: count }, (_, n) => ({
+      table: `t${n}`,
+      type: types[n % 4] ?? 'table',
+      site: sites[Math.floor(n / 4) % sites.length] ?? null,
+    }))
   }
 
   /** Makes the tables and registers the replications; workers set them up. */
   async launch(): Promise<void> {
     const { source, controlDatabase } = this.#stage
-    for (const { table, type } of this.members) {
+    for (const { table, type, site } of this.members) {
       await source.query(
         `create table public.${table} (id int generated always as identity primary key, v int, at timestamptz not null default now())`,
       )
       await source.query(`insert into public.${table} (v) select n from generate_series(1, 20) n`)
       const incremental = { control_column: 'at', control_by: 'time', boundary: 'auto' }
       const options = {
-        schedule_interval: `${1 + this.#random.below(10)} s`,
+        schedule_interval: `${1 + this.#random.below(this.#slowest)} s`,
+        ...(site === null ? {} : { site }),
         ...(type === 'inserter' || type === 'updater' ? incremental : {}),
       }
       await controlDatabase.query(

@@ -37,9 +37,9 @@ export class PlacedHosts {
   }
 
   /** Makes a worked example all bindings there are. */
-  async bind(example: string): Promise<void> {
+  async bind(example: string, ...flags: string[]): Promise<void> {
     const path = new URL(`../placement/worked-examples/workers-${example}.csv`, import.meta.url).pathname
-    await this.run('binding', 'apply', path)
+    await this.run('binding', 'apply', path, ...flags)
   }
 
   /** A command of the program, which must succeed. */
