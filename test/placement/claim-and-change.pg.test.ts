@@ -120,4 +120,24 @@ describe.each([false, true])('a claim beside a change of placement; the host has
       await desk.rows("update yardmaster.run set status = 'OK' where site = $1 and status = 'WAITING'", [site])
     }
   })
+
+  test('what a claim found before a change is asked about once more as it begins', async () => {
+    const runs = await desk.work(['Found', 'Found too', null])
+    const begin = (most: number) =>
+      desk.rows<{ attempts: string[] }>('select yardmaster.begin_attempts($1, $2, $3) as attempts', [
+        worker,
+        runs,
+        most,
+      ])
+    await desk.rows("select yardmaster.set_binding('Found', 'here', 'forbid')")
+    await desk.rows("select yardmaster.drain_host('here')")
+    expect(await begin(10)).toEqual([{ attempts: [] }])
+    await desk.rows("select yardmaster.undrain_host('here')")
+    await begin(10)
+    const begun = await desk.rows(
+      "select site from yardmaster.runs where id = any ($1) and status = 'RUNNING' order by id",
+      [runs],
+    )
+    expect(begun).toEqual([{ site: 'Found too' }, { site: null }])
+  })
 })
