@@ -109,8 +109,9 @@ DECLARE
   able bigint[];
   begun bigint[];
   given bigint[] := '{}';
+  queued integer;
 BEGIN
-  PERFORM yardmaster.queue_due_slots(kinds, job_ids);
+  queued := yardmaster.queue_due_slots(kinds, job_ids);
   -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never. A statement of its
   -- own, so that the next one counts what the claim before it took.
   SELECT * INTO mine FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE;
@@ -140,6 +141,10 @@ BEGIN
     EXIT WHEN (cardinality(waiting) < width OR job_ids IS NOT NULL) AND (cardinality(begun) = 0 OR NOT is_limited);
     width := width * 4;
   END LOOP;
+  -- Whoever looked in this moment for what was due found it locked, and may be the one to take what is left.
+  IF queued > cardinality(given) THEN
+    PERFORM yardmaster.wake_workers();
+  END IF;
   RETURN QUERY
   SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
   FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
@@ -232,18 +237,19 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Slots that are due become runs that wait, the oldest first, no more at once than keeps a claim short. Each is taken by one
--- caller, and made once.
+-- caller, and made once. Returns how many.
 CREATE OR REPLACE FUNCTION yardmaster.queue_due_slots(kinds text[], job_ids integer[] DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   -- A value, so that the index ends the search where the future begins.
   until timestamptz := clock_timestamp();
+  made integer;
 BEGIN
   -- Nearly always: what follows costs a claim as much as the rest of it.
   IF (SELECT j.next_start FROM yardmaster.job j WHERE j.status = 'active' AND j.next_start IS NOT NULL
       ORDER BY j.next_start, j.id LIMIT 1) <= until IS NOT TRUE THEN
-    RETURN;
+    RETURN 0;
   END IF;
   WITH due AS (
     SELECT j.id FROM yardmaster.job j
@@ -262,6 +268,8 @@ BEGIN
   -- cancelled, or have a limit.
   WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested)
   ON CONFLICT (job_id, slot, database_id) DO NOTHING;
+  GET DIAGNOSTICS made = ROW_COUNT;
+  RETURN made;
 END
 $$;
 

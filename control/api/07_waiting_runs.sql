@@ -12,8 +12,8 @@ RETURNS TABLE (job_id integer, runs integer) LANGUAGE sql STABLE SET search_path
 $$;
 
 -- Why a run that waits does not start: each thing that must be so before it does, in order, whether it is so, and in words. No row
--- for one that does not wait.
-CREATE OR REPLACE FUNCTION yardmaster.waiting_checks(run_id bigint)
+-- for one that does not wait. `to_first_failed`: nothing behind the first one that is not so, which is cheaper.
+CREATE OR REPLACE FUNCTION yardmaster.waiting_checks(run_id bigint, to_first_failed boolean DEFAULT false)
 RETURNS TABLE (place integer, "check" text, ok boolean, code text, why text) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -21,6 +21,8 @@ DECLARE
   found_code text;
   reason text;
   host record;
+  full_ones text;
+  all_ones text;
   delay interval;
 BEGIN
   SELECT r.id, r.job_id, r.slot, r.site, r.object, r.requested, j.status, j.paused_by, j.pause_note, j.paused_at INTO mine
@@ -35,9 +37,15 @@ BEGIN
       WHEN mine.status = 'paused' THEN format('%s is paused since %s by %s%s', mine.object, to_char(mine.paused_at, 'YYYY-MM-DD HH24:MI'),
         mine.paused_by, coalesce(': ' || mine.pause_note, '.'))
       ELSE format('%s is %s: only what somebody asks for is run.', mine.object, mine.status) END;
+  IF to_first_failed AND NOT (mine.requested OR mine.status = 'active') THEN
+    RETURN;
+  END IF;
   RETURN QUERY SELECT 2, 'due', mine.slot <= clock_timestamp(), CASE WHEN mine.slot <= clock_timestamp() THEN 'due' ELSE 'not_due' END,
     format(CASE WHEN mine.slot <= clock_timestamp() THEN 'It has been due since %s.' ELSE 'It is due at %s.' END,
       to_char(mine.slot, 'YYYY-MM-DD HH24:MI:SS TZ'));
+  IF to_first_failed AND mine.slot > clock_timestamp() THEN
+    RETURN;
+  END IF;
   SELECT CASE o.status
       WHEN 'RUNNING' THEN format('Run %s of the same copy is under way%s; one runs at a time.', o.id, coalesce(' by ' || a.worker, ''))
       ELSE format('Run %s of the same copy waits before it; one runs at a time.', o.id) END INTO reason
@@ -47,6 +55,9 @@ BEGIN
   ORDER BY o.status, o.slot LIMIT 1;
   RETURN QUERY SELECT 3, 'overlap', reason IS NULL, CASE WHEN reason IS NULL THEN 'alone' ELSE 'overlap' END,
     coalesce(reason, 'No other run of it is under way or before it.');
+  IF to_first_failed AND reason IS NOT NULL THEN
+    RETURN;
+  END IF;
   reason := (SELECT format('The limit %s allows %s at once: %s.', l.key, l.slots,
       CASE l.slots WHEN 0 THEN 'nothing starts' ELSE 'taken by ' || yardmaster.names_in_words(ARRAY(
         SELECT format('run %s (%s)', h.run_id, r.object) FROM yardmaster.run_limits h JOIN yardmaster.run r ON r.id = h.run_id
@@ -55,26 +66,36 @@ BEGIN
     WHERE m.run_id = mine.id AND l.running >= l.slots ORDER BY l.key LIMIT 1);
   RETURN QUERY SELECT 4, 'limit', reason IS NULL, CASE WHEN reason IS NULL THEN 'within_limits' ELSE 'limit' END,
     coalesce(reason, 'No limit holds it back.');
+  IF to_first_failed AND reason IS NOT NULL THEN
+    RETURN;
+  END IF;
   -- By the rule alone; whether there is room is the next question.
   SELECT coalesce(bool_or(m.may_run OR m.code IN ('host_full', 'pair_full')), false) AS may, coalesce(bool_or(m.may_run), false) AS has_room,
     count(*) FILTER (WHERE m.active) AS active,
     array_agg(m.host) FILTER (WHERE m.may_run OR m.code IN ('host_full', 'pair_full')) AS hosts,
-    string_agg(m.why, ' ') FILTER (WHERE m.code IN ('host_full', 'pair_full')) AS full_ones,
-    coalesce(bool_or(m.code = 'preferred_elsewhere' AND m.active), false) AS has_others,
-    array_to_string((array_agg(m.why ORDER BY m.active DESC, m.host))[1:8], ' ') AS sentences
-  INTO host FROM yardmaster.placement_matrix(ARRAY[mine.site], due => mine.slot) m;
+    coalesce(bool_or(m.code = 'preferred_elsewhere' AND m.active), false) AS has_others
+  INTO host FROM yardmaster.placement_matrix(ARRAY[mine.site], due => mine.slot, in_words => false) m;
+  IF NOT host.has_room THEN
+    -- Words take most of the time.
+    SELECT string_agg(m.why, ' ') FILTER (WHERE m.code IN ('host_full', 'pair_full')),
+      array_to_string((array_agg(m.why ORDER BY m.active DESC, m.host))[1:8], ' ')
+    INTO full_ones, all_ones FROM yardmaster.placement_matrix(ARRAY[mine.site], due => mine.slot) m;
+  END IF;
   found_code := CASE WHEN host.may THEN 'may_run' WHEN NOT EXISTS (SELECT 1 FROM yardmaster.workers w WHERE w.alive AND w.slots > 0) THEN 'no_worker'
     ELSE 'placement' END;
   RETURN QUERY SELECT 5, 'host', host.may, found_code, CASE found_code
     WHEN 'may_run' THEN format('%s may take it.', yardmaster.names_in_words(host.hosts))
     WHEN 'no_worker' THEN 'No worker is alive. Start one: yardmaster worker; or work off what is due once: yardmaster run-due.'
-    ELSE format('No host may take work of %s now. %s', CASE WHEN mine.site IS NULL THEN 'no site' ELSE yardmaster.site_label(mine.site) END, host.sentences) END;
+    ELSE format('No host may take work of %s now. %s', CASE WHEN mine.site IS NULL THEN 'no site' ELSE yardmaster.site_label(mine.site) END, all_ones) END;
+  IF to_first_failed AND NOT host.may THEN
+    RETURN;
+  END IF;
   -- Work of no site waits for no other host.
   delay := (SELECT CASE WHEN s.inherits_fallback THEN p.fallback_after ELSE s.fallback_after END
     FROM yardmaster.placement p, yardmaster.site s WHERE s.name = mine.site AND host.has_others);
   RETURN QUERY SELECT 6, 'slot', host.has_room, CASE WHEN host.has_room THEN 'starting' ELSE 'no_slot' END,
     CASE WHEN host.has_room THEN 'A worker is about to take it.'
-      WHEN host.may THEN format('%s Before it wait: %s.', host.full_ones, (SELECT CASE WHEN count(*) > 1000 THEN '1000+' ELSE count(*)::text END
+      WHEN host.may THEN format('%s Before it wait: %s.', full_ones, (SELECT CASE WHEN count(*) > 1000 THEN '1000+' ELSE count(*)::text END
         FROM (SELECT 1 FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.slot, o.id) < (mine.slot, mine.id) LIMIT 1001) x))
         || coalesce(' Hosts that do not prefer it may take it from ' || to_char(mine.slot + delay, 'YYYY-MM-DD HH24:MI:SS TZ') || ' on.', '')
       ELSE 'No host may take it.' END;
@@ -84,7 +105,7 @@ $$;
 -- Why a run that waits does not start: the first of the checks that it fails. No row for one that does not wait.
 CREATE OR REPLACE FUNCTION yardmaster.why_waiting(run_id bigint)
 RETURNS TABLE (code text, why text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT c.code, c.why FROM yardmaster.waiting_checks($1) c ORDER BY NOT c.ok DESC, CASE WHEN c.ok THEN -c.place ELSE c.place END LIMIT 1
+  SELECT c.code, c.why FROM yardmaster.waiting_checks($1, true) c ORDER BY c.place DESC LIMIT 1
 $$;
 
 -- Calls a run off. One that waits is over at once; one that runs is broken off by whoever carries it out, within a second or

@@ -1,5 +1,8 @@
 -- Placement: which host may run which site's work, and limits on how much runs at once.
 
+-- It tells how many it made now.
+DROP FUNCTION IF EXISTS yardmaster.queue_due_slots(text[], integer[]);
+
 -- Of all bindings together. Whoever changes them holds its row.
 CREATE TABLE yardmaster.placement (
   only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
@@ -93,7 +96,8 @@ WITH its AS (
 UPDATE yardmaster.job j SET lane = m.id FROM its i JOIN made m ON m.keys = i.keys WHERE i.id = j.id;
 -- Of its job, when it was queued or the job's site or pool was changed after that.
 ALTER TABLE yardmaster.run ADD COLUMN lane integer;
-UPDATE yardmaster.run r SET lane = j.lane, site = j.site FROM yardmaster.job j WHERE j.id = r.job_id AND r.status = 'WAITING';
+UPDATE yardmaster.run r SET lane = j.lane, site = CASE r.status WHEN 'WAITING' THEN j.site ELSE r.site END
+FROM yardmaster.job j WHERE j.id = r.job_id AND r.status IN ('WAITING', 'RUNNING');
 -- A claim takes rows lane by lane.
 CREATE INDEX run_waiting_of_lane ON yardmaster.run (lane, slot, id) WHERE status = 'WAITING' AND queued;
 CREATE INDEX audit_undo ON yardmaster.audit (((after ->> 'undoes')::bigint)) WHERE object_kind = 'bindings';

@@ -236,3 +236,22 @@ test('a slot is made once, whoever finds it due, and however often it comes', as
   expect(given.map((run) => run.job_id).sort()).toEqual(jobs.toSorted())
   await desk.rulesHold()
 })
+
+test('slots that a claim makes into runs and does not take are told to those who may have looked past them', async () => {
+  const [job = 0] = await desk.jobs(1, 'told')
+  await desk.database.query(
+    `select yardmaster.alter_replication($1, '{"site": "told", "schedule_interval": "1 hour"}')`,
+    [job],
+  )
+  await desk.database.query(`select yardmaster.set_binding('told', 'stranger', 'forbid')`)
+  const [stranger, other] = [await desk.worker('stranger', 4), await desk.worker('other', 4)]
+  const heard = Promise.withResolvers<string>()
+  other.client.on('notification', ({ channel }) => heard.resolve(channel))
+  await other.client.query('listen yardmaster_work')
+  await desk.database.query(`update yardmaster.job set next_start = clock_timestamp() - interval '1 s' where id = $1`, [
+    job,
+  ])
+  expect(await claim(stranger, 4)).toEqual([])
+  expect(await heard.promise).toBe('yardmaster_work')
+  expect((await claim(other, 4)).map((run) => run.job_id)).toEqual([job])
+})
