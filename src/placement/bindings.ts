@@ -4,6 +4,7 @@ import type { Control } from '../control/control.ts'
 import type { Session } from '../postgres/connect.ts'
 import { printable } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
+import { inTransaction } from '../postgres/transaction.ts'
 import { type Binding, type HostName, scanFile, settleFile } from './binding-file.ts'
 import { type PlacementShift, placementShifts } from './matrix.ts'
 import { asRefusal } from './refusal.ts'
@@ -97,19 +98,6 @@ const readOnly = 'begin transaction isolation level repeatable read read only'
 /** A look at several things as they are at one moment. */
 export async function atOneMoment<Result>(session: Session, body: () => Promise<Result>): Promise<Result> {
   return inTransaction(session, readOnly, body)
-}
-
-async function inTransaction<Result>(session: Session, begin: string, body: () => Promise<Result>): Promise<Result> {
-  await session.script(begin)
-  let result: Result
-  try {
-    result = await body()
-  } catch (error) {
-    await session.script('rollback').catch(() => undefined)
-    throw error
-  }
-  await session.script('commit')
-  return result
 }
 
 /** All bindings as they would be. */

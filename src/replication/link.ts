@@ -85,24 +85,6 @@ export class Link {
   }
 }
 
-/** Runs `body` in a transaction of this session. A failure rolls back; the connection may be gone by then. */
-export async function inTransaction<Result>(
-  session: Session,
-  begin: string,
-  body: () => Promise<Result>,
-): Promise<Result> {
-  await session.script(begin)
-  let result: Result
-  try {
-    result = await body()
-  } catch (error) {
-    await session.script('rollback').catch(() => undefined)
-    throw error
-  }
-  await session.script('commit')
-  return result
-}
-
 /** Runs `work` for each item, at most `width` at a time; the first failure stops new work, and is thrown when all have ended. */
 export async function inParallel<Item>(
   items: readonly Item[],

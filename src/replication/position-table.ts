@@ -4,7 +4,7 @@ import type { Session } from '../postgres/connect.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { requireTrustedSchema, type StrangeObject, strangeObject, strangeSchema } from '../postgres/own-schema.ts'
 import { type Sql, sql } from '../postgres/sql.ts'
-import { inTransaction } from './link.ts'
+import { inTransaction } from '../postgres/transaction.ts'
 
 /** First key of every session lock of ours in a destination ("YM" and two numbers); the second is the position's own. */
 export const lockClass = 1_498_238_285

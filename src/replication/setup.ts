@@ -4,11 +4,12 @@ import { findRelation } from '../postgres/catalog.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayQualified, type QualifiedName, quoteIdentifier } from '../postgres/identifier.ts'
 import { identifier, sql } from '../postgres/sql.ts'
+import { inTransaction } from '../postgres/transaction.ts'
 import { matchColumns, planColumns } from './column-plan.ts'
 import { sourceControl } from './control-column.ts'
 import { destinationLabel, type Replication, sourceLabel } from './definition.ts'
 import { refuseUnlogged } from './increment-destination.ts'
-import { type Connector, inTransaction, Link } from './link.ts'
+import { type Connector, Link } from './link.ts'
 import {
   findHolder,
   findPosition,

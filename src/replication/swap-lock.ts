@@ -2,7 +2,7 @@ import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import type { QualifiedName } from '../postgres/identifier.ts'
 import { sql, trusted } from '../postgres/sql.ts'
-import { inTransaction } from './link.ts'
+import { inTransaction } from '../postgres/transaction.ts'
 
 /** One long reader must not queue every other reader behind our lock: we wait this long, step aside, and try again. */
 const lockTimeoutMs = 100
