@@ -117,3 +117,17 @@ async function finish(session: Session, claims: readonly { token: string }[]): P
     sql`select token from yardmaster.record_progress(${JSON.stringify(steps)}::jsonb, ${JSON.stringify(outcomes)}::jsonb)`,
   )
 }
+
+/** Prints figures beside those of the first peer. */
+export function reportClaims(title: string, results: readonly (Throughput | ClaimRate)[]): void {
+  const reference = results.find((one) => one.name.startsWith('graphile'))
+  const per = (one: Throughput) => one.jobs / one.seconds
+  console.log(`\n${title.padEnd(80)} per s   to the first peer   ms a claim   ms an end`)
+  for (const one of results) {
+    const calls = 'claimCall' in one ? [one.claimCall.toFixed(2), one.finishCall.toFixed(2)] : ['–', '–']
+    const ratio = reference ? (per(one) / per(reference)).toFixed(2) : '–'
+    console.log(
+      `${one.name.padEnd(78)} ${per(one).toFixed(0).padStart(7)} ${ratio.padStart(19)} ${(calls[0] ?? '').padStart(12)} ${(calls[1] ?? '').padStart(11)}`,
+    )
+  }
+}

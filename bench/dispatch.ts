@@ -11,7 +11,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { BenchSite } from './bench-site.ts'
-import { addIdleReplications, type ClaimRate, claimThroughput, queueEverything } from './claims.ts'
+import { addIdleReplications, claimThroughput, queueEverything, reportClaims } from './claims.ts'
 import { type IdleSchedules, idleSchedules } from './idle-schedules.ts'
 import { bossThroughput, graphileThroughput, type Throughput } from './job-queues.ts'
 import { type Latency, peerPickup, queuedPickup, scheduledPickup } from './pickup.ts'
@@ -86,7 +86,7 @@ async function claims(): Promise<Throughput[]> {
   const boss = await site.database(server, 'boss')
   for (const batch of [1, 20]) note(await bossThroughput(site, boss, jobs, 4, batch, seconds))
   await server.stop()
-  reportClaims(results)
+  reportClaims(`claimed and ended, ${jobs} waiting`, results)
   return results
 }
 
@@ -117,19 +117,6 @@ function reportUnchanged(results: readonly UnchangedRefresh[]): void {
     const each = Object.entries(statements).map(([database, calls]) => `${database} ${calls.toFixed(1)}`)
     console.log(
       `${name.padEnd(38)} ${String(runs).padStart(6)} ${p50.toFixed(1).padStart(10)} ${p99.toFixed(1).padStart(8)}   ${each.join(', ')}`,
-    )
-  }
-}
-
-function reportClaims(results: readonly (Throughput | ClaimRate)[]): void {
-  const reference = results.find((one) => one.name.startsWith('graphile'))
-  const per = (one: Throughput) => one.jobs / one.seconds
-  console.log(`\nclaimed and ended, ${jobs} waiting          per s   ratio to the first peer   ms a claim   ms an end`)
-  for (const one of results) {
-    const calls = 'claimCall' in one ? [one.claimCall.toFixed(2), one.finishCall.toFixed(2)] : ['–', '–']
-    const ratio = reference ? (per(one) / per(reference)).toFixed(2) : '–'
-    console.log(
-      `${one.name.padEnd(38)} ${per(one).toFixed(0).padStart(8)} ${ratio.padStart(12)} ${(calls[0] ?? '').padStart(24)} ${(calls[1] ?? '').padStart(11)}`,
     )
   }
 }

@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import type { Session } from '../src/postgres/connect.ts'
 import { sql } from '../src/postgres/sql.ts'
 import { BenchSite } from './bench-site.ts'
-import { addIdleReplications, type ClaimRate, claimThroughput, giveLanes } from './claims.ts'
+import { addIdleReplications, claimThroughput, giveLanes, reportClaims } from './claims.ts'
 import { graphileFlagged, graphileThroughput, type Throughput } from './job-queues.ts'
 
 const { values } = parseArgs({
@@ -81,8 +81,8 @@ async function main(): Promise<void> {
   const control = await site.session(url)
   await bind(control)
   await fill(control)
-  const results: (Throughput | ClaimRate)[] = []
-  const note = (one: Throughput | ClaimRate) => {
+  const results: Throughput[] = []
+  const note = (one: Throughput) => {
     results.push(one)
     console.error(`${one.name}: ${(one.jobs / one.seconds).toFixed(0)} a second`)
   }
@@ -97,18 +97,7 @@ async function main(): Promise<void> {
   const flags = Array.from({ length: sites }, (_, n) => `s${n}`)
   await graphileFlagged(site, peer, waiting, flags)
   for (const concurrency of [10, 24]) note(await graphileThroughput(site, peer, jobs, concurrency, seconds, flags))
-  const reference = results.find((one) => one.name.startsWith('graphile'))
-  const per = (one: Throughput | ClaimRate) => one.jobs / one.seconds
-  console.log(
-    `\nclaimed and ended, ${sites} sites × ${hosts} hosts, ${waiting} wait that may not be taken   per s   ratio`,
-  )
-  for (const one of results) {
-    const calls = 'claimCall' in one ? [one.claimCall.toFixed(2), one.finishCall.toFixed(2)] : ['–', '–']
-    const ratio = reference ? (per(one) / per(reference)).toFixed(1) : '–'
-    console.log(
-      `${one.name.padEnd(64)} ${per(one).toFixed(0).padStart(6)} ${ratio.padStart(8)} ${(calls[0] ?? '').padStart(12)} ${(calls[1] ?? '').padStart(11)}`,
-    )
-  }
+  reportClaims(`claimed and ended, ${sites} sites × ${hosts} hosts, ${waiting} wait that may not be taken`, results)
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
