@@ -121,15 +121,30 @@ BEGIN
 END
 $$;
 
--- A run without a lane would wait for ever.
+-- A run without a lane would wait for ever, and one that is given back is its job's, whose site may be another by now.
 CREATE OR REPLACE FUNCTION yardmaster.give_lane()
 RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  NEW.lane := coalesce((SELECT j.lane FROM yardmaster.job j WHERE j.id = NEW.job_id), yardmaster.set_lane(NEW.job_id));
+  -- Locked: whoever gives the job another lane right now does not see this run wait.
+  SELECT j.lane, j.site INTO NEW.lane, NEW.site FROM yardmaster.job j WHERE j.id = NEW.job_id FOR KEY SHARE;
+  NEW.lane := coalesce(NEW.lane, yardmaster.set_lane(NEW.job_id));
   RETURN NEW;
 END
 $$;
 CREATE OR REPLACE TRIGGER give_lane BEFORE INSERT ON yardmaster.run FOR EACH ROW WHEN (NEW.lane IS NULL) EXECUTE FUNCTION yardmaster.give_lane();
+CREATE OR REPLACE TRIGGER give_lane_back BEFORE UPDATE OF status ON yardmaster.run FOR EACH ROW
+  WHEN (NEW.status = 'WAITING' AND OLD.status <> 'WAITING') EXECUTE FUNCTION yardmaster.give_lane();
+
+-- However a job's site or pool was changed.
+CREATE OR REPLACE FUNCTION yardmaster.change_lane()
+RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM yardmaster.set_lane(NEW.id);
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER change_lane AFTER UPDATE OF site, pool ON yardmaster.job FOR EACH ROW
+  WHEN ((OLD.site, OLD.pool) IS DISTINCT FROM (NEW.site, NEW.pool)) EXECUTE FUNCTION yardmaster.change_lane();
 
 -- Sites whose work a host may take now, and for how long that must have been due; with NULL for work of no site. Nothing for a host
 -- that is drained.

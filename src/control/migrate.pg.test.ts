@@ -69,18 +69,19 @@ describe('an upgrade', () => {
     }
   })
 
-  it('gives the jobs and waiting runs of before placement their lanes', async () => {
+  it('gives the jobs and open runs of before placement their lanes', async () => {
     const database = await createDatabase('migrate lanes')
     const session = await open(database)
     await installOld(session, 4)
     await database.query(`
       insert into yardmaster.managed_database (name, url) values ('crm', 'env:A'), ('dwh', 'env:B');
-      insert into yardmaster.job (kind, site, status, created_by) values ('replication', 'CEO', 'active', 'x'), ('replication', null, 'active', 'x');
+      insert into yardmaster.job (kind, site, status, created_by) values ('replication', 'CEO', 'active', 'x'), ('replication', null, 'active', 'x'),
+        ('replication', 'At work', 'active', 'x');
       insert into yardmaster.replication (job_id, type, source_database, source_schema, source_name, destination_database,
         destination_schema, destination_name, build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
       select id, 'table', 1, 'public', 't' || id, 2, 'copy', 't' || id, true, true, '{}', '{}', false, '1 minute' from yardmaster.job;
       insert into yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued)
-      select id, now(), 2, 'refresh', 'x', site, 'WAITING', true from yardmaster.job`)
+      select id, now(), 2, 'refresh', 'x', site, case site when 'At work' then 'RUNNING' else 'WAITING' end, true from yardmaster.job`)
     await migrate(session)
     await database.query(`select yardmaster.set_binding('CEO', 'h', 'prefer'), yardmaster.set_limit('database:dwh', 5)`)
     const client = await database.client()
@@ -92,6 +93,7 @@ describe('an upgrade', () => {
          join yardmaster.lane l on l.id = u.lane where r.status = 'RUNNING' order by r.site`,
       ),
     ).toEqual([
+      { site: 'At work', placement: null, keys: ['database:crm', 'database:dwh', 'site:At work'] },
       { site: 'CEO', placement: 'prefers', keys: ['database:crm', 'database:dwh', 'site:CEO'] },
       { site: null, placement: 'no_site', keys: ['database:crm', 'database:dwh'] },
     ])
