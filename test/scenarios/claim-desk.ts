@@ -53,8 +53,9 @@ export class ClaimDesk {
     return ids
   }
 
-  async worker(name: string, slots: number, host = name): Promise<Claimant> {
-    const client = await this.database.client()
+  /** `session`: by one that is there. */
+  async worker(name: string, slots: number, host = name, session?: pg.Client): Promise<Claimant> {
+    const client = session ?? (await this.database.client())
     const { rows } = await client.query('select yardmaster.register_worker($1, $2, $3) as id', [name, host, slots])
     return { id: rows[0].id, client }
   }
