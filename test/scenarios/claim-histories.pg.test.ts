@@ -93,7 +93,7 @@ class History {
   /** As if its session had been missing for longer than a worker gets to come back. */
   async #lose({ id, client }: Claimant): Promise<void> {
     await client.query(
-      `update yardmaster.worker set missing_since = clock_timestamp() - interval '1 minute' where id = $1 and ended_at is null`,
+      `update yardmaster.worker set session_pid = 0, missing_since = clock_timestamp() - interval '1 minute' where id = $1 and ended_at is null`,
       [id],
     )
   }
