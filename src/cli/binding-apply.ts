@@ -127,7 +127,7 @@ class Watch {
       terminal.jsonLine({ event: 'applied', file: this.#file, at: new Date(), ...outcomeJson(outcome) })
     else {
       terminal.say(`${terminal.time(new Date())} ${printable(this.#file)} is applied.`)
-      printPlan(terminal, outcome.plan)
+      printPlan(terminal, outcome.plan, this.#force)
     }
   }
 
@@ -137,7 +137,7 @@ class Watch {
     if (terminal.json) terminal.jsonLine({ event: 'refused', file: this.#file, at: new Date(), error: failure })
     else
       terminal.say(
-        `Error [${failure.code}] ${failure.message}\nThe bindings before it stay in force; the next change of ${printable(this.#file)} is tried again.`,
+        `${terminal.time(new Date())} ${printable(this.#file)} is refused.\nError [${failure.code}] ${failure.message}\nRemedy: ${failure.remedy}\nThe bindings before it stay in force; the next change of ${printable(this.#file)} is tried again.`,
       )
     const [first = '', ...others] = failure.message.split('\n').slice(-1 - (failure.errors?.length ?? 0))
     const message =

@@ -17,11 +17,6 @@ export function siteInWords(site: string | null): string {
   return site === '' ? 'the default site' : `site ${printable(site)}`
 }
 
-/** On a command line, for a shell. */
-export function siteArgument(site: string): string {
-  return /^[\w.@%+=:,/][\w.@%+=:,/-]*$/.test(site) ? site : `'${printable(site).replaceAll("'", "'\\''")}'`
-}
-
 export function shiftInWords({ site, before, after, inactive }: PlacementShift): string {
   const what = siteInWords(site)
   const names = (hosts: readonly string[]) => hosts.map(printable).join(', ')
@@ -45,21 +40,23 @@ function signOf({ before, after }: BindingChange): keyof typeof operations {
 
 /** What follows from a change, where it is told: the last one of its site tells where the site goes. */
 function effectsOf(plan: BindingPlan, change: BindingChange, index: number): string[] {
-  const unknown = plan.unknownHosts.filter(({ host }) => host === change.host && change.after !== null)
+  // A host that nobody knows is told of where the plan first names it, not on each of a thousand lines.
+  const isFirst = plan.changes.findIndex(({ host, after }) => host === change.host && after !== null) === index
+  const unknown = isFirst ? plan.unknownHosts.filter(({ host }) => host === change.host) : []
   const isLast = plan.changes[index + 1]?.site !== change.site
   const shifts = isLast ? plan.shifts.filter(({ site }) => site === change.site) : []
   return [...unknown.map(unknownInWords), ...shifts.map(shiftInWords)]
 }
 
-/** The changes with their effects, legend and count; `No changes.` where there are none. */
-export function printPlan(terminal: Terminal, plan: BindingPlan): void {
+/** The changes with their effects, legend and count; `No changes.` where there are none. `forced`: what is against it is overridden. */
+export function printPlan(terminal: Terminal, plan: BindingPlan, forced = false): void {
   if (plan.changes.length === 0) {
     terminal.line('No changes.')
     return
   }
   const signs = new Set<PlanSign>(plan.changes.map(signOf))
   if (plan.refusal !== null) signs.add('!')
-  const legend = { '+': 'create', '~': 'change', '-': 'delete', '!': 'refused' } as const
+  const legend = { '+': 'create', '~': 'change', '-': 'delete', '!': forced ? 'forced' : 'refused' } as const
   const shown = (Object.keys(legend) as PlanSign[]).filter((sign) => signs.has(sign))
   terminal.line(shown.map((sign) => `${terminal.sign(sign)} ${legend[sign]}`).join('   '))
   plan.changes.forEach((change, index) => {

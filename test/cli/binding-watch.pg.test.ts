@@ -33,7 +33,7 @@ describe('binding apply --watch', () => {
 
     writeFileSync(path, text('CEO,h3,prefer', 'QA,h1,forbit', 'QA,h2'))
     await watching.waitForOutput(
-      /Error \[bindings_invalid\][\s\S]*:3: found the binding 'forbit'[\s\S]*:4: found 2 fields[\s\S]*stay in force/,
+      /Z \S*workers\.csv is refused\.\nError \[bindings_invalid\][\s\S]*:3: found the binding 'forbit'[\s\S]*:4: found 2 fields[\s\S]*stay in force/,
     )
     await expect
       .poll(() => refusals(desk), { timeout: 10_000 })
@@ -42,7 +42,7 @@ describe('binding apply --watch', () => {
 
     // One that strands a site is no better.
     writeFileSync(path, text('CEO,h1,forbid', 'CEO,h2,forbid'))
-    await watching.waitForOutput(/Error \[site_stranded\] .*CEO/)
+    await watching.waitForOutput(/Error \[site_stranded\] .*CEO.*\nRemedy: Leave out what forbids site CEO on h[12]/)
     await expect
       .poll(() => refusals(desk), { timeout: 10_000 })
       .toEqual([expect.stringContaining('No known host could run CEO then')])

@@ -15,7 +15,7 @@ describe('binding apply', () => {
   it('makes the file all bindings there are, and prints what that changes, with its effects', async () => {
     await desk.up('h1', 'h2')
     await desk.done('binding', 'apply', desk.file(['CEO,h1,prefer', 'QA,h1,forbid', 'Marketing,h2,allow']))
-    const path = desk.file(['CEO,h2,prefer', 'QA,h1,prefer', 'Sales,h3,forbid', '"",h1,allow'])
+    const path = desk.file(['CEO,h2,prefer', 'QA,h1,prefer', 'Sales,h3,forbid', 'Z,h3,allow', '"",h1,allow'])
     const { out, err } = await desk.done('binding', 'apply', path)
     expect(out.split('\n')).toEqual([
       '+ create   ~ change   - delete',
@@ -28,11 +28,12 @@ describe('binding apply', () => {
       '    site QA moves h2 → h1',
       '+ Sales on h3: forbid',
       '    no worker was ever seen on h3; did you mean h1?',
-      'Plan: 3 to create, 1 to change, 0 to replace, 2 to delete.',
+      '+ Z on h3: allow',
+      'Plan: 4 to create, 1 to change, 0 to replace, 2 to delete.',
       '',
     ])
     expect(err).toBe('')
-    expect(await desk.bound()).toEqual([' h1 allow', 'CEO h2 prefer', 'QA h1 prefer', 'Sales h3 forbid'])
+    expect(await desk.bound()).toEqual([' h1 allow', 'CEO h2 prefer', 'QA h1 prefer', 'Sales h3 forbid', 'Z h3 allow'])
     const again = await desk.done('binding', 'apply', path)
     expect([again.out, again.err]).toEqual(['No changes.\n', ''])
     const { json } = await desk.done('binding', 'apply', path, '--json')
@@ -66,10 +67,10 @@ describe('binding apply', () => {
       expect(out).toContain(
         '! No known host could run CEO then: every one forbids it, and its work would wait for ever.\n',
       )
-      expect(out).toContain('!')
+      expect(out).toContain(more.includes('--force') ? '! forced\n' : '! refused\n')
       expect(code, more.join(' ')).toBe(more.includes('--force') ? 0 : 1)
       if (!more.includes('--force'))
-        expect(err).toMatch(/^Error \[site_stranded\] .*CEO.*Nothing was changed\.\nRemedy: .*--force/)
+        expect(err).toMatch(/^Error \[site_stranded\] .*CEO.*Nothing was changed\.\nRemedy: .*CEO on h1, .*--force/)
       expect(await desk.bound()).toEqual(['QA h1 prefer'])
     }
     const refused = await desk.run('binding', 'apply', path, '--json')
@@ -79,7 +80,7 @@ describe('binding apply', () => {
       refusals: [{ code: 'site_stranded', sites: ['CEO'] }],
       error: { code: 'site_stranded' },
     })
-    await desk.done('binding', 'apply', path, '--force')
+    expect((await desk.done('binding', 'apply', path, '--force')).out).toMatch(/^\+ create .* ! forced\n/)
     expect(await desk.bound()).toEqual(['CEO h1 forbid', 'CEO h2 forbid', 'QA h2 prefer'])
     // What is so already is no new refusal.
     await desk.done('binding', 'apply', desk.file(['CEO,h1,forbid', 'CEO,h2,forbid']))
@@ -123,9 +124,11 @@ describe('binding apply', () => {
   it('on a terminal asks for the name of what --force leaves without a host', async () => {
     await desk.up('h1')
     const path = desk.file(['CEO,h1,forbid'])
-    const terminal = desk.terminal()
+    const terminal = desk.terminal({ NO_COLOR: '1' })
     const wrong = terminal.run('binding', 'apply', path, '--force')
     await terminal.asked('Type CEO to go on')
+    // Whoever answers has the whole plan before him, and it is not told twice.
+    expect(terminal.out).toMatch(/! forced\n\+ CEO on h1: forbid\n[\s\S]*\nPlan: 1 to create, .*\n$/)
     terminal.type('QA\r')
     expect(await wrong).toBe(1)
     expect(await desk.bound()).toEqual([])
@@ -134,6 +137,8 @@ describe('binding apply', () => {
     await right.asked('Type CEO to go on')
     right.type('CEO\r')
     expect(await done).toBe(0)
+    expect(right.out.match(/Plan:/g)).toHaveLength(1)
+    expect(right.err).toContain('Done as shown above.')
     expect(await desk.bound()).toEqual(['CEO h1 forbid'])
     expect(await desk.terminal().run('binding', 'undo')).toBe(0)
     expect(await desk.terminal().run('binding', 'apply', path, '--force', '--yes')).toBe(0)
