@@ -22,7 +22,7 @@ export async function explain(context: CommandContext, flags: { site: boolean },
       message: flags.site
         ? 'No site was named.'
         : `A site was named, '${printable(name ?? '')}', and --no-site says there is none.`,
-      object: '--no-site',
+      object: flags.site ? 'SITE' : '--no-site',
       remedy: "Name one: yardmaster binding explain CEO; '' is the default site, --no-site is work of none.",
     })
   }
@@ -111,12 +111,18 @@ function printSimulation(terminal: Terminal, { plan, matrix, shifts, unknown }: 
   for (const host of unknown) terminal.line(`Note: ${unknownInWords(host)}`)
   // What stays as it is would hide what changes: a thousand sites on twenty hosts are twenty thousand lines.
   const touched = new Set<string | null>([...plan.changes, ...shifts].map(({ site }) => site))
-  const shown = matrix.sites.filter(({ site, stranded }) => touched.has(site) || stranded)
+  // A script reads them all the same: what it is given must not hang on what is so now.
+  const shown = terminal.isTerminal
+    ? matrix.sites.filter(({ site, stranded }) => touched.has(site) || stranded)
+    : matrix.sites
   const rows = shown.flatMap(({ site, hosts }) => hosts.map((verdict) => ({ ...verdict, site })))
   if (rows.length > 0)
     terminal.table(rows, [{ head: 'SITE', value: ({ site }) => siteLabel(site) }, ...verdictColumns], noHost)
   const left = matrix.sites.length - shown.length
-  if (left > 0) terminal.say(`${left === 1 ? 'One site stays' : `${left} sites stay`} as they are; --json shows all.`)
+  if (left > 0)
+    terminal.say(
+      `${left === 1 ? 'One site stays as it is' : `${left} sites stay as they are`}; a pipe and --json show all.`,
+    )
   for (const shift of shifts) terminal.line(`Then ${shiftInWords(shift)}.`)
   if (shifts.length === 0) terminal.line('Every site may run where it may run now.')
   const stranded = shown.filter((verdict) => verdict.stranded).map(({ site }) => siteInWords(site))

@@ -95,6 +95,7 @@ describe('binding explain', () => {
     for (const args of [[], ['CEO', '--no-site']]) {
       const { code, err } = await desk.run('binding', 'explain', ...args)
       expect([code, err]).toEqual([2, expect.stringContaining('--no-site')])
+      expect(err).toContain(args.length === 0 ? ' SITE: No site was named.' : " 'CEO', and --no-site says")
     }
   })
 
@@ -177,6 +178,24 @@ describe('binding simulate', () => {
     )
     expect(await desk.bound()).toEqual(['CEO h1 prefer', 'QA h1 forbid'])
     expect(await desk.control.query('select count(*) from yardmaster.audit')).toEqual(before)
+  })
+
+  it('hides what stays as it is from people only', async () => {
+    await desk.up('h1', 'h2')
+    const path = desk.file(['CEO,h1,prefer', 'QA,h2,prefer'])
+    await desk.done('binding', 'apply', path)
+    const { out, err } = await desk.done('binding', 'simulate', path)
+    expect(out.split('\n').filter((line) => line.includes('\tyes\t'))).toEqual([
+      expect.stringMatching(/^CEO\th1\t/),
+      expect.stringMatching(/^QA\th2\t/),
+      expect.stringMatching(/^no site\th1\t/),
+      expect.stringMatching(/^no site\th2\t/),
+    ])
+    expect(err).toBe('')
+    const terminal = desk.terminal()
+    expect(await terminal.run('binding', 'simulate', path)).toBe(0)
+    expect(terminal.out).not.toContain('CEO')
+    expect(terminal.err).toBe('3 sites stay as they are; a pipe and --json show all.\n')
   })
 
   it('with --up takes exactly these hosts for active', async () => {
