@@ -1,4 +1,5 @@
 import { Failure } from '../base/failure.ts'
+import type { Control } from '../control/control.ts'
 import { getLimit, type Limit, limitsAnything, listLimits, removeLimit, setLimit } from '../placement/limits.ts'
 import { nearestSite } from '../placement/sites.ts'
 import { printable } from '../postgres/identifier.ts'
@@ -52,14 +53,24 @@ async function set(context: CommandContext, _flags: object, key: string, count: 
         `${limit.running} run now; they finish, and nothing starts until fewer than ${Math.max(1, limit.limit)} run.`,
       )
     if (!(await limitsAnything(control, key))) {
-      const site = /^site:(.*)$/s.exec(key)?.[1]
-      const near = site === undefined ? undefined : await nearestSite(control, site)
+      const near = await nearestKey(control, key)
       terminal.say(
-        `No replication counts for ${limit.key} yet${near === undefined ? '' : `; there is site:${printable(near)}`}.`,
+        `No replication counts for ${limit.key} yet${near === undefined ? '' : `; there is ${printable(near)}`}.`,
       )
     }
     return 0
   })
+}
+
+/** The key that may be meant where nothing counts for one: of a site with a name like it, or with the kind that was left out. */
+async function nearestKey(control: Control, key: string): Promise<string | undefined> {
+  const site = /^site:(.*)$/s.exec(key)?.[1]
+  if (site !== undefined) {
+    const near = await nearestSite(control, site)
+    return near === undefined ? undefined : `site:${near}`
+  }
+  for (const whole of [`site:${key}`, `database:${key}`]) if (await limitsAnything(control, whole)) return whole
+  return undefined
 }
 
 function readSlots(text: string): number {

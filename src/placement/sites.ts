@@ -1,5 +1,6 @@
 import { nearest } from '../base/nearest.ts'
 import type { Control } from '../control/control.ts'
+import { printable } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { asRefusal } from './refusal.ts'
 
@@ -34,7 +35,7 @@ export async function listSites(control: Control): Promise<Site[]> {
 /** How people call a site. */
 export function siteLabel(site: string | null): string {
   if (site === null) return 'no site'
-  return site === '' ? 'the default site' : site
+  return site === '' ? 'the default site' : printable(site)
 }
 
 /** The delay of all bindings, in seconds; null: never. */

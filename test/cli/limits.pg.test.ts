@@ -47,6 +47,15 @@ describe('limit', () => {
     expect((await shop.done('limit', 'set', 'site:CEOO', '3')).err).toBe(
       'No replication counts for site:CEOO yet; there is site:CEO.\n',
     )
+    for (const [name, key] of [
+      ['CEO', 'site:CEO'],
+      ['crm', 'database:crm'],
+    ] as const) {
+      expect((await shop.done('limit', 'set', name, '3')).err).toBe(
+        `No replication counts for ${name} yet; there is ${key}.\n`,
+      )
+      await shop.done('limit', 'remove', name)
+    }
     expect((await shop.done('limit', 'set', 'reprots', '3')).err).toBe('No replication counts for reprots yet.\n')
     for (const key of ['database:crm', 'site:CEOO', 'reprots']) await shop.done('limit', 'remove', key)
     expect(await shop.done('limit', 'list')).toMatchObject({ out: '', err: expect.stringContaining('No limit yet.') })

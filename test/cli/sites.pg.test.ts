@@ -81,6 +81,9 @@ describe('site set', () => {
   it('says when nothing belongs to the site, and which one may be meant', async () => {
     const { err } = await shop.done('site', 'set', 'CEOO', '--fallback-after', '1 min')
     expect(err).toBe('Nothing is bound to CEOO yet, and no work belongs to it; there is CEO.\n')
+    const odd = await shop.done('site', 'set', 'a\nb', '--fallback-after', '1h')
+    expect(odd.out + odd.err).toMatch(/^Work of a\\u\{a\}b may run on .*\nNothing is bound to a\\u\{a\}b yet/)
+    await shop.done('site', 'set', 'a\nb', '--fallback-after', 'default')
     expect((await shop.done('site', 'set', 'CEO', '--fallback-after', '1 min')).err).toBe('')
   })
 
