@@ -41,7 +41,10 @@ RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   its inet := yardmaster.address_of(name);
 BEGIN
-  RETURN coalesce((SELECT a.host FROM yardmaster.host_address a WHERE a.address = its), host(its), name);
+  IF its IS NULL THEN
+    RETURN name;
+  END IF;
+  RETURN coalesce((SELECT a.host FROM yardmaster.host_address a WHERE a.address = its), host(its));
 END
 $$;
 
@@ -104,7 +107,7 @@ BEGIN
       USING ERRCODE = 'YM003';
   END IF;
   -- Addresses change which host a binding is of.
-  PERFORM 1 FROM yardmaster.placement FOR UPDATE;
+  PERFORM yardmaster.lock_placement();
   before := yardmaster.host_snapshot(known);
   INSERT INTO yardmaster.host (name) VALUES (known) ON CONFLICT DO NOTHING;
   PERFORM 1 FROM yardmaster.host h WHERE h.name = known FOR UPDATE;

@@ -74,7 +74,7 @@ BEGIN
       RAISE EXCEPTION 'The fallback delay % is longer than 10 years; say never.', quote_literal(fallback_after) USING ERRCODE = 'YM003';
     END IF;
   END IF;
-  PERFORM 1 FROM yardmaster.placement FOR UPDATE;
+  PERFORM yardmaster.lock_placement();
   IF site IS NULL THEN
     SELECT jsonb_build_object('fallback_after', p.fallback_after) INTO before FROM yardmaster.placement p;
     UPDATE yardmaster.placement p SET fallback_after = delay;

@@ -21,9 +21,10 @@ CREATE OR REPLACE VIEW yardmaster.host_room AS
   FROM yardmaster.host_site s;
 
 -- Locks whatever could stop a claim of this host, so that what is counted next stays so until its transaction ends. SKIP LOCKED
--- alone would let two claims count the same free slot. Returns whether there is anything to count.
+-- alone would let two claims count the same free slot. Returns whether there is anything to count. Claims wait a moment for each
+-- other; a transaction that was left open is given up soon enough for a worker to beat in time.
 CREATE OR REPLACE FUNCTION yardmaster.lock_limits(host text)
-RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
   is_limited boolean := false;

@@ -68,6 +68,13 @@ BEGIN
 END
 $$;
 
+-- Until the caller's transaction ends, nobody else changes bindings, delays, or what a host is called. An update, so that whoever looked
+-- before (at REPEATABLE READ) fails instead of judging by what was then. Nobody waits for ever for a transaction that was left open.
+CREATE OR REPLACE FUNCTION yardmaster.lock_placement()
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+  UPDATE yardmaster.placement SET only_one = true
+$$;
+
 -- Changes bindings, all or nothing; returns how many. Refuses (YM005) to leave a site without any host that may run it, unless
 -- `force`. `undoes`: the change that this one takes back.
 CREATE OR REPLACE FUNCTION yardmaster.change_bindings(wanted jsonb, replaces boolean, force boolean, undoes bigint DEFAULT NULL)
@@ -77,7 +84,7 @@ DECLARE
   changes jsonb;
   hopeless text[];
 BEGIN
-  PERFORM 1 FROM yardmaster.placement FOR UPDATE;
+  PERFORM yardmaster.lock_placement();
   SELECT jsonb_agg(to_jsonb(p)) INTO changes FROM yardmaster.plan_bindings(wanted, replaces) p;
   IF replaces THEN
     DELETE FROM yardmaster.refused_file;
@@ -145,7 +152,7 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp A
 DECLARE
   target record;
 BEGIN
-  PERFORM 1 FROM yardmaster.placement FOR UPDATE;
+  PERFORM yardmaster.lock_placement();
   SELECT a.id, a.before -> 'bindings' AS bindings INTO target FROM yardmaster.audit a
   WHERE a.object_kind = 'bindings' AND a.after ->> 'undoes' IS NULL
     AND NOT EXISTS (SELECT 1 FROM yardmaster.audit u WHERE u.object_kind = 'bindings' AND (u.after ->> 'undoes')::bigint = a.id)

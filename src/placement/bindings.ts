@@ -83,7 +83,7 @@ export async function changeBindings(
 ): Promise<ChangeOutcome> {
   return inTransaction(session, dryRun ? readOnly : 'begin', async () => {
     // Before the first look, so that nobody changes what was planned for.
-    if (!dryRun) await session.query(sql`select 1 from yardmaster.placement for update`)
+    if (!dryRun) await session.query(sql`select yardmaster.lock_placement()`)
     const { wanted, undoes } = await wantedBy(session, request)
     const plan = await planBindings(session, wanted)
     const refused = mayStrand !== 'all' && plan.stranded.some((site) => !mayStrand.includes(site))
