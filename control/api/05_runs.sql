@@ -375,7 +375,7 @@ BEGIN
     RETURN true;
   END IF;
   -- Others may have waited for the room that it took, or for its end: the next run of its job may be for another host only.
-  IF EXISTS (SELECT 1 FROM yardmaster.concurrency_limit)
+  IF EXISTS (SELECT 1 FROM yardmaster.run_limits u JOIN yardmaster.limits l ON l.key = u.key WHERE u.run_id = ended.id AND l.running + 1 >= l.slots)
     OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = ended.job_id AND r.status = 'WAITING' AND r.queued) THEN
     PERFORM yardmaster.wake_workers();
   END IF;
