@@ -73,6 +73,9 @@ BEGIN
     IF delay > interval '10 years' THEN
       RAISE EXCEPTION 'The fallback delay % is longer than 10 years; say never.', quote_literal(fallback_after) USING ERRCODE = 'YM003';
     END IF;
+    -- Without months and days, whose length depends on the calendar and its clocks: all that ask must get one answer. A year has 360
+    -- days where intervals are compared.
+    delay := least(make_interval(secs => extract(epoch FROM delay)::float8), interval '86400 hours');
   END IF;
   PERFORM yardmaster.lock_placement();
   IF site IS NULL THEN

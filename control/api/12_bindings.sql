@@ -145,6 +145,16 @@ CREATE OR REPLACE VIEW yardmaster.binding_changes AS
   JOIN LATERAL jsonb_to_recordset(a.after -> 'bindings') AS d(site text, host text, binding text) ON d.site = c.site AND d.host = c.host
   WHERE a.object_kind = 'bindings';
 
+-- What a change of bindings found, by the names that hosts go by now. Where several are one host since, as if they had been then.
+CREATE OR REPLACE FUNCTION yardmaster.bindings_before(change bigint)
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(jsonb_agg(to_jsonb(f)), '[]') FROM (
+    SELECT DISTINCT ON (c.site, n.host) c.site, n.host, c.binding
+    FROM yardmaster.audit a CROSS JOIN LATERAL jsonb_to_recordset(a.before -> 'bindings') AS c(site text, host text, binding text)
+    CROSS JOIN LATERAL (SELECT yardmaster.host_of(c.host) AS host) n
+    WHERE a.id = $1 AND a.object_kind = 'bindings' ORDER BY c.site, n.host, c.binding IS NULL, c.host <> n.host) f
+$$;
+
 -- Takes back the newest change that was not taken back yet; called again, the one before it. Returns that change's id.
 CREATE OR REPLACE FUNCTION yardmaster.undo_bindings(force boolean DEFAULT false)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -153,14 +163,14 @@ DECLARE
   target record;
 BEGIN
   PERFORM yardmaster.lock_placement();
-  SELECT a.id, a.before -> 'bindings' AS bindings INTO target FROM yardmaster.audit a
+  SELECT a.id INTO target FROM yardmaster.audit a
   WHERE a.object_kind = 'bindings' AND a.after ->> 'undoes' IS NULL
     AND NOT EXISTS (SELECT 1 FROM yardmaster.audit u WHERE u.object_kind = 'bindings' AND (u.after ->> 'undoes')::bigint = a.id)
   ORDER BY a.id DESC LIMIT 1;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no change of bindings that could be undone.' USING ERRCODE = 'YM001';
   END IF;
-  PERFORM yardmaster.change_bindings(target.bindings, false, force, target.id);
+  PERFORM yardmaster.change_bindings(yardmaster.bindings_before(target.id), false, force, target.id);
   RETURN target.id;
 END
 $$;

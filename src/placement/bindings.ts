@@ -149,7 +149,7 @@ function merge(bindings: readonly Binding[], pairs: readonly Pair[]): Binding[] 
 async function lastChange(session: Session): Promise<{ id: string; before: Pair[] }> {
   // From the log itself: the view would read a large change once a row.
   const last = await session.first<{ id: string; before: Pair[] }>(sql`
-    select a.id, a.before -> 'bindings' as before from yardmaster.audit_log a
+    select a.id, yardmaster.bindings_before(a.id) as before from yardmaster.audit_log a
     where a.object_kind = 'bindings' and a.after ->> 'undoes' is null and not exists (${undoOf})
     order by a.id desc limit 1`)
   if (last) return last
