@@ -309,7 +309,8 @@ const entries = {
   },
   site_stranded: {
     meaning: 'A change of bindings would leave a site without any host that may run its work.',
-    remedy: 'Allow a host for the site, or add --force to let its work wait.',
+    remedy:
+      'Leave out a row that forbids the site, make a host known that may run it (host set), or add --force to let its work wait.',
   },
   host_forbidden: {
     meaning: 'A binding forbids this host to run the work of this site.',

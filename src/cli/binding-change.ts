@@ -46,8 +46,8 @@ export function strandedBy(plan: BindingPlan): Failure {
 
 function wayOut(plan: BindingPlan, site: string): string {
   const last = plan.changes.find((change) => change.site === site && change.after === 'forbid')
-  if (last === undefined) return `Let some host run ${siteInWords(site)}.`
-  return `Leave out what forbids ${siteInWords(site)} on ${printable(last.host)}, or let another host run it.`
+  if (last === undefined) return `Make a host known that may run ${siteInWords(site)}: yardmaster host set HOST.`
+  return `Leave out what forbids ${siteInWords(site)} on ${printable(last.host)}, or make a host known that may run it: yardmaster host set HOST.`
 }
 
 /** Prints what a change did, or would do. Throws the refusal; with --json it is part of the document, and the result is 1. */
