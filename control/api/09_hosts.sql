@@ -61,13 +61,16 @@ EXCEPTION WHEN invalid_text_representation THEN
 END
 $$;
 
--- What is wrong with a host's name, in words; NULL where nothing is. A first = + - @ would be a formula to a spreadsheet.
+-- What is wrong with a host's name, in words; NULL where nothing is. A first = + - @ would be a formula to a spreadsheet; and names stand
+-- as they are in commands that messages give to be copied.
 CREATE OR REPLACE FUNCTION yardmaster.host_name_fault(name text)
 RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE
     WHEN name IS NULL OR name = '' THEN 'it is empty'
     WHEN octet_length(name) > 200 THEN 'it is longer than 200 bytes'
+    WHEN name ~ '[][`$|&<>()\\!*?#~{}]' THEN 'it has characters that mean something to a shell'
     WHEN name ~ '^[-=+@]' THEN 'it begins with = + - or @'
+    WHEN name ~ '/' THEN 'it has a slash, and a network is no host'
     WHEN name ~ '[\s,;"''\x01-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]'
       THEN 'it has spaces, commas, semicolons, quotes or characters that can''t be seen' END
 $$;
@@ -220,7 +223,7 @@ BEGIN
 END
 $$;
 
--- Forgets what was said about a host. Bindings that name it stay, and so do its workers.
+-- Forgets what was said about a host, and the workers that ended there. Bindings that name it stay, and so do its workers.
 CREATE OR REPLACE FUNCTION yardmaster.remove_host(name text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -228,9 +231,11 @@ DECLARE
   known text := yardmaster.host_of(remove_host.name);
   before jsonb := yardmaster.host_snapshot(known);
 BEGIN
-  IF before IS NULL THEN
-    RAISE EXCEPTION 'Nothing was said about the host % that could be forgotten.', quote_nullable(remove_host.name) USING ERRCODE = 'YM001',
-      HINT = 'Its bindings are taken away by: yardmaster binding set SITE HOST none; a worker that ended is forgotten within a week.';
+  -- Attempts keep their worker's name. Else the host would be known for a week.
+  DELETE FROM yardmaster.worker w WHERE w.host = known AND w.ended_at IS NOT NULL;
+  IF before IS NULL AND NOT FOUND THEN
+    RAISE EXCEPTION 'There is nothing about the host % that could be forgotten.', quote_nullable(remove_host.name) USING ERRCODE = 'YM001',
+      HINT = 'Its bindings are taken away by: yardmaster binding set SITE HOST none; a worker that is alive stays known.';
   END IF;
   DELETE FROM yardmaster.host h WHERE h.name = known;
   PERFORM yardmaster.record_change('delete', 'host', known, before, NULL);
