@@ -95,7 +95,8 @@ BEGIN
     FROM yardmaster.placement p, yardmaster.site s WHERE s.name = mine.site AND host.has_others);
   RETURN QUERY SELECT 6, 'slot', host.has_room, CASE WHEN host.has_room THEN 'starting' ELSE 'no_slot' END,
     CASE WHEN host.has_room THEN 'A worker is about to take it.'
-      WHEN host.may THEN format('%s Before it wait: %s.', full_ones, (SELECT CASE WHEN count(*) > 1000 THEN '1000+' ELSE count(*)::text END
+      WHEN host.may THEN format('%s %s', full_ones, (SELECT CASE WHEN count(*) = 0 THEN 'It is the next one.' WHEN count(*) > 1000 THEN 'Before it wait: 1000+.'
+          ELSE format('Before it wait: %s.', count(*)) END
         FROM (SELECT 1 FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.slot, o.id) < (mine.slot, mine.id) LIMIT 1001) x))
         || coalesce(' Hosts that do not prefer it may take it from ' || to_char(mine.slot + delay, 'YYYY-MM-DD HH24:MI:SS TZ') || ' on.', '')
       ELSE 'No host may take it.' END;

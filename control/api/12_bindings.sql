@@ -51,7 +51,7 @@ END
 $$;
 
 -- Sites that every known host forbids: their work would wait for ever. `wanted`: as if these were all bindings. Where one host is
--- known, and only because a binding names it, others are still to come: there is no use for a forbid otherwise.
+-- known, and no worker was seen yet, others are still to come: there is no use for a forbid otherwise.
 CREATE OR REPLACE FUNCTION yardmaster.hopeless_sites(wanted jsonb DEFAULT NULL)
 RETURNS TABLE (site text) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -64,7 +64,7 @@ BEGIN
   ), known AS (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM b)
   SELECT b.site FROM b WHERE b.binding = 'forbid'
   GROUP BY b.site HAVING count(*) = (SELECT count(*) FROM known)
-    AND (count(*) > 1 OR EXISTS (SELECT 1 FROM yardmaster.seen_hosts)) ORDER BY b.site;
+    AND (count(*) > 1 OR EXISTS (SELECT 1 FROM yardmaster.worker w WHERE w.slots > 0)) ORDER BY b.site;
 END
 $$;
 

@@ -253,7 +253,7 @@ async function remove(context: CommandContext, _flags: object, name: string): Pr
     if (terminal.json) terminal.document({ removed: host.host, bindings, was_drained: host.drained })
     else {
       const left = bindings === 0 ? 'no binding names it' : `bindings that name it stay: ${bindings}`
-      terminal.line(`What was said about ${host.host} is forgotten; ${left}.`)
+      terminal.line(`What was known of ${host.host} is forgotten; ${left}.`)
       if (host.drained) terminal.say(`It was drained; its workers take work again.`)
     }
     return 0

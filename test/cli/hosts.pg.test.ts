@@ -135,20 +135,31 @@ describe('host set', () => {
     await shop.done('host', 'set', 'h2', '--slots', '8')
     await shop.done('host', 'drain', 'h2')
     expect(await shop.done('host', 'remove', 'h2')).toMatchObject({
-      out: 'What was said about h2 is forgotten; bindings that name it stay: 1.\n',
+      out: 'What was known of h2 is forgotten; bindings that name it stay: 1.\n',
       err: 'It was drained; its workers take work again.\n',
     })
     expect(await hostOf('h2')).toMatchObject({ slots: null, drained: false })
     expect((await shop.run('host', 'remove', 'h2', '--json')).json.error).toMatchObject({
       code: 'host_unknown',
-      message: "Nothing was said about the host 'h2' that could be forgotten.",
+      message: "There is nothing about the host 'h2' that could be forgotten.",
       remedy: expect.stringContaining('yardmaster binding set SITE HOST none'),
     })
+  })
+
+  it('forgets a host that a worker was on once, and not one where a worker lives', async () => {
+    const client = await shop.control.client()
+    const { rows } = await client.query(`select yardmaster.register_worker('once', 'once', 1) as id`)
+    expect((await shop.run('host', 'remove', 'once', '--json')).json.error).toMatchObject({ code: 'host_unknown' })
+    await client.query('select yardmaster.end_worker($1)', [rows[0].id])
+    expect(await hostOf('once')).toMatchObject({ workers: 0 })
+    await shop.done('host', 'remove', 'once')
+    expect(await hostOf('once')).toBeUndefined()
   })
 
   it.each([
     [['set', 'a b'], 2, 'wrong_usage', "cannot be called 'a b': it has spaces"],
     [['set', '=cmd'], 2, 'wrong_usage', 'it begins with = + - or @'],
+    [['set', '10.0.0.0/24'], 2, 'wrong_usage', 'it has a slash, and a network is no host'],
     [['set', 'h'.repeat(201)], 2, 'wrong_usage', 'longer than 200 bytes'],
     [['set', 'h2', '--slots', '0'], 2, 'wrong_usage', '--slots is'],
     [['set', 'h2', '--slots', '1.5'], 2, 'wrong_usage', 'a whole number from 1 to 999999, or none'],

@@ -89,7 +89,7 @@ describe('a run that is left to the workers', () => {
     expect(await why(id)).toBe('starting: A worker is about to take it.')
     await shop.control.query(`select yardmaster.begin_run(r.job_id, r.destination_database_id, 'refresh', 'dwh:public.stock', null,
         (select id from yardmaster.worker where name = 'h1#1')) from yardmaster.replications r where r.destination_name = 'stock'`)
-    expect(await why(id)).toBe('no_slot: here is full: 1 of 1 runs. Before it wait: 0.')
+    expect(await why(id)).toBe('no_slot: here is full: 1 of 1 runs. It is the next one.')
     await shop.control.query(
       `update yardmaster.run set job_id = (select job_id from yardmaster.run where id = $1) where status = 'RUNNING'`,
       [id],

@@ -115,14 +115,14 @@ describe('a run that waits says why, on every face in the same words', () => {
     const worker = await presence('h1', 2)
     await begin(worker, 'items')
     await shop.done('host', 'set', 'h1', '--slots', '1')
-    await waitsFor('slot', 'no_slot', /^h1 is full: 1 of 1 runs\. Before it wait: 0\.$/)
+    await waitsFor('slot', 'no_slot', /^h1 is full: 1 of 1 runs\. It is the next one\.$/)
     await shop.done('host', 'set', 'h1', '--slots', 'none', '--json')
     await shop.done('host', 'set', 'h1', '--site', 'CEO', '--slots', '1')
     await begin(worker, 'items', 'CEO')
     await waitsFor(
       'slot',
       'no_slot',
-      /^h1 (is full: 2 of 2 runs|runs as much of CEO as it may: 1 of 1 runs)\. Before it wait: 0\.$/,
+      /^h1 (is full: 2 of 2 runs|runs as much of CEO as it may: 1 of 1 runs)\. It is the next one\.$/,
     )
   })
 })

@@ -149,6 +149,8 @@ describe.each(['18', '14'])('alerts of placement on PostgreSQL %s', (version) =>
       expect(await hopeless(forbid)).toEqual([])
       await desk.rows(`select yardmaster.set_bindings('[{"site": "A", "host": "qa", "binding": "forbid"}]')`)
       expect(await alerts()).toEqual([])
+      await desk.rows(`select yardmaster.set_host('qa')`)
+      expect(await hopeless()).toEqual([])
       await desk.start('qa')
       expect(await hopeless(forbid)).toEqual(['A'])
       expect(await alerts()).toHaveLength(1)
