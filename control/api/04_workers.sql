@@ -3,7 +3,8 @@
 CREATE OR REPLACE VIEW yardmaster.workers AS
   SELECT w.id, w.name, w.host, w.slots, w.started_at, w.lease_until, w.ended_at, w.end_reason,
     w.ended_at IS NULL AND w.missing_since IS NULL AND w.lease_until > clock_timestamp() AS alive,
-    (SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING') AS running
+    (SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = w.id AND a.status = 'RUNNING') AS running,
+    w.stopping_at
   FROM yardmaster.worker w;
 
 -- Wakes workers that listen. A hint: without it work starts at the next look, so a queue that is nearly full is left alone
@@ -127,6 +128,16 @@ BEGIN
   )
   UPDATE yardmaster.job j SET last_finish = r.finished_at, failures = j.failures + 1
   FROM runs r WHERE j.id = r.job_id AND r.queued AND r.status = 'CRITICAL';
+END
+$$;
+
+-- A worker that was told to stop takes nothing new: its host does not count as active by it while what it runs goes on.
+CREATE OR REPLACE FUNCTION yardmaster.stop_worker(worker_id bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE yardmaster.worker w SET stopping_at = clock_timestamp() WHERE w.id = stop_worker.worker_id AND w.stopping_at IS NULL;
+  PERFORM yardmaster.wake_workers();
 END
 $$;
 

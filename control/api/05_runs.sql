@@ -95,7 +95,7 @@ CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
 -- only of these jobs.
 CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer, job_ids integer[] DEFAULT NULL)
 RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   mine yardmaster.worker;
@@ -194,7 +194,7 @@ $$;
 -- for each: bindings may have changed since they were looked for. None where another claim took a run of the same job in this very
 -- moment: there is another look soon.
 CREATE OR REPLACE FUNCTION yardmaster.begin_attempts(worker_id bigint, run_ids bigint[], most integer)
-RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   active text[] := ARRAY(SELECT a.host FROM yardmaster.active_hosts a);

@@ -13,7 +13,7 @@ CREATE OR REPLACE VIEW yardmaster.bound_hosts AS
   SELECT n.host FROM next n WHERE n.host IS NOT NULL;
 
 -- Hosts that are known: those something was said about, those that bindings name, and those a worker was seen on in the last week.
--- Active: at least one worker of it is alive, and it is not drained. `room`: the most runs at once, NULL where nothing says so.
+-- Active: at least one worker of it is alive and not about to stop, and it is not drained. `room`: the most runs at once, NULL where nothing says so.
 CREATE OR REPLACE VIEW yardmaster.hosts AS
   SELECT n.name, h.slots,
     ARRAY(SELECT host(a.address) FROM yardmaster.host_address a WHERE a.host = n.name ORDER BY a.address) AS addresses,
@@ -25,14 +25,15 @@ CREATE OR REPLACE VIEW yardmaster.hosts AS
   FROM (SELECT s.name FROM yardmaster.seen_hosts s UNION SELECT b.host FROM yardmaster.bound_hosts b) n
   LEFT JOIN yardmaster.host h ON h.name = n.name
   LEFT JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE v.alive) AS alive, sum(v.slots) FILTER (WHERE v.alive) AS slots,
+    SELECT count(*) FILTER (WHERE v.alive AND v.stopping_at IS NULL) AS alive,
+      sum(v.slots) FILTER (WHERE v.alive AND v.stopping_at IS NULL) AS slots,
       max(CASE WHEN v.alive THEN clock_timestamp() ELSE coalesce(v.ended_at, v.lease_until - yardmaster.lease_length()) END) AS seen_at
     FROM yardmaster.workers v WHERE v.host = n.name AND v.slots > 0) w ON true;
 
 -- Hosts that take work now: the same as `active` of the view, cheaper.
 CREATE OR REPLACE VIEW yardmaster.active_hosts AS
   SELECT DISTINCT w.host FROM yardmaster.worker w
-  WHERE w.ended_at IS NULL AND w.slots > 0 AND w.missing_since IS NULL AND w.lease_until > clock_timestamp()
+  WHERE w.ended_at IS NULL AND w.stopping_at IS NULL AND w.slots > 0 AND w.missing_since IS NULL AND w.lease_until > clock_timestamp()
     AND NOT EXISTS (SELECT 1 FROM yardmaster.host h WHERE h.name = w.host AND h.drained_at IS NOT NULL);
 
 -- The name that a host goes by: an address is the host that has it, or a host of its own, in the one way to write it.

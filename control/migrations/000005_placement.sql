@@ -35,6 +35,9 @@ CREATE TABLE yardmaster.binding (
 CREATE INDEX binding_of_host ON yardmaster.binding (host, site) INCLUDE (binding);
 CREATE INDEX binding_preferring ON yardmaster.binding (site, host) WHERE binding = 'prefer';
 
+-- Takes nothing new since then, and ends when what it runs has ended.
+ALTER TABLE yardmaster.worker ADD COLUMN stopping_at timestamptz;
+
 -- What was said about a host; one without a row is as good as any.
 CREATE TABLE yardmaster.host (
   name text PRIMARY KEY,

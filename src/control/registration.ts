@@ -53,6 +53,15 @@ export class Registration implements Service {
       .catch(() => undefined)
   }
 
+  /** Takes nothing new from now on: others may take what its host is preferred for. A hint; its end says so in any case. */
+  retire(): void {
+    const id = this.#id
+    if (id === undefined || this.#control.isClosed) return
+    this.#control
+      .perform((session) => session.query(sql`select yardmaster.stop_worker(${id})`), 0)
+      .catch(() => undefined)
+  }
+
   get id(): string {
     if (this.#id === undefined) throw new Error('The worker is not registered.')
     return this.#id

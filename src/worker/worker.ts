@@ -176,6 +176,7 @@ export class Worker implements Service {
     clearTimeout(this.#timer)
     await this.#looking
     clearTimeout(this.#timer)
+    this.#place.recorder.registration.retire()
     const ended = Promise.all(this.#running.values()).then(() => undefined)
     if (!(await within(this.#options.grace, ended))) {
       this.#options.say?.(`${this.#running.size} runs are broken off and given back.`)

@@ -83,6 +83,19 @@ describe.each(['18', '14'])('alerts of placement on PostgreSQL %s', (version) =>
       expect(await hopeless()).toEqual([])
     }))
 
+  test('a host whose only worker is about to stop is active no more, though it runs what it has', () =>
+    desk.supposed(async () => {
+      const [ceos] = [await desk.start('ceo'), await desk.start('qa')]
+      await desk.bind([{ site: 'A', host: 'ceo', binding: 'prefer' }])
+      const codes = async () =>
+        (await desk.rows<{ code: string }>(`select code from yardmaster.placement_matrix('{A}') order by host`)).map(
+          ({ code }) => code,
+        )
+      expect(await codes()).toEqual(['prefers', 'preferred_elsewhere'])
+      await desk.rows('select yardmaster.stop_worker($1)', [ceos])
+      expect(await codes()).toEqual(['inactive', 'allowed'])
+    }))
+
   test('a site of several hosts that has one left is at risk', () =>
     desk.supposed(async () => {
       const workers: string[] = []

@@ -20,6 +20,8 @@ test('SIGTERM: what runs ends well, nothing more is claimed, and the exit code s
   await copying
   const ending = worker.kill('SIGTERM')
   await worker.waitForOutput(/Waiting for 1 runs? to end/)
+  const active = () => crew.stage.controlDatabase.query('select host from yardmaster.active_hosts')
+  await expect.poll(active, { timeout: 10_000, interval: 20 }).toEqual([])
   // Another job would be free to run, and a slot is.
   const other = wanted('table', { destination: { schema: 'copies', name: 'other' } })
   const second = await crew.stage.controlDatabase.query(
