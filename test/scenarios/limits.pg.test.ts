@@ -123,13 +123,18 @@ test('all limits at once, changed all the time, and workers that are lost: none 
   for (const { set } of limits) await desk.database.query(set(3))
   await desk.database.query(`select yardmaster.set_limit('idle', 1)`)
   await hire(claimers)
-  await queueAll()
-  await Promise.all([workAll(loseOne), changeLimits(random), loseWorkers()])
-  for (const { sharing } of limits) expect(await record.crowds(sharing, 3)).toEqual([])
-  await allEnded()
-  const again = await desk.database.query('select id from yardmaster.attempt where number > 1')
-  console.log(`${again.length} runs were taken over`)
-  expect(again).not.toEqual([])
+  let takenOver = 0
+  // Whoever is lost may come back before anybody takes its run: then once more.
+  for (let round = 1; takenOver === 0 && round <= 5; round += 1) {
+    ended = 0
+    await queueAll()
+    await Promise.all([workAll(loseOne), changeLimits(random), loseWorkers()])
+    for (const { sharing } of limits) expect(await record.crowds(sharing, 3)).toEqual([])
+    await allEnded()
+    takenOver = (await desk.database.query('select id from yardmaster.attempt where number > 1')).length
+  }
+  console.log(`${takenOver} runs were taken over`)
+  expect(takenOver).toBeGreaterThan(0)
 })
 
 /** Until all runs have ended. */
