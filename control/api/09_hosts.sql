@@ -193,32 +193,32 @@ $$;
 -- From now on a host takes nothing new, and does not count as active; what it runs goes on. Its workers need not be alive.
 CREATE OR REPLACE FUNCTION yardmaster.drain_host(name text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-  known text := yardmaster.known_host(drain_host.name);
-  before jsonb := yardmaster.host_snapshot(known);
 BEGIN
-  INSERT INTO yardmaster.host AS h (name, drained_at, drained_by)
-  VALUES (known, clock_timestamp(), coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user))
-  ON CONFLICT (name) DO UPDATE SET drained_at = excluded.drained_at, drained_by = excluded.drained_by WHERE h.drained_at IS NULL;
-  IF FOUND THEN
-    PERFORM yardmaster.record_change(CASE WHEN before IS NULL THEN 'create' ELSE 'update' END, 'host', known, before,
-      yardmaster.host_snapshot(known));
-    PERFORM yardmaster.wake_workers();
-  END IF;
+  PERFORM yardmaster.set_drained(yardmaster.known_host(name), true);
 END
 $$;
 
 CREATE OR REPLACE FUNCTION yardmaster.undrain_host(name text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM yardmaster.set_drained(yardmaster.known_host(name), false);
+END
+$$;
+
+-- One that is so already stays as it is: since then, by whom.
+CREATE OR REPLACE FUNCTION yardmaster.set_drained(host text, drained boolean)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  known text := yardmaster.known_host(undrain_host.name);
-  before jsonb := yardmaster.host_snapshot(known);
+  before jsonb := yardmaster.host_snapshot(set_drained.host);
 BEGIN
-  UPDATE yardmaster.host h SET drained_at = NULL, drained_by = NULL WHERE h.name = known AND h.drained_at IS NOT NULL;
+  INSERT INTO yardmaster.host (name) SELECT set_drained.host WHERE set_drained.drained ON CONFLICT DO NOTHING;
+  UPDATE yardmaster.host h SET drained_at = CASE WHEN set_drained.drained THEN clock_timestamp() END,
+    drained_by = CASE WHEN set_drained.drained THEN coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user) END
+  WHERE h.name = set_drained.host AND (h.drained_at IS NOT NULL) <> set_drained.drained;
   IF FOUND THEN
-    PERFORM yardmaster.record_change('update', 'host', known, before, yardmaster.host_snapshot(known));
+    PERFORM yardmaster.record_change(CASE WHEN before IS NULL THEN 'create' ELSE 'update' END, 'host', set_drained.host, before,
+      yardmaster.host_snapshot(set_drained.host));
     PERFORM yardmaster.wake_workers();
   END IF;
 END

@@ -237,6 +237,7 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['binding', 'list'], 0, []],
   [['binding', 'history'], 0, []],
   [['binding', 'apply', ceoPrefers, '--dry-run'], 0, changed],
+  [['import', 'palette', '--csv', ceoPrefers, '--dry-run'], 0, changed],
   [['binding', 'apply', ceoPrefers], 0, changed],
   [
     ['binding', 'list'],
