@@ -67,7 +67,7 @@ describe('binding apply --watch', () => {
       writeFileSync(path, text(...Array.from({ length: count }, (_, index) => `s${index},h1,allow`)))
       await new Promise((resolve) => setTimeout(resolve, 60))
     }
-    await watching.waitForOutput(/\+ s39 on h1: allow/)
+    await watching.waitForOutput(/^Plan: 40 to create.*$/m)
     expect(watching.stdout().match(/^Plan: .*$/gm)).toEqual([
       'Plan: 1 to create, 0 to change, 0 to replace, 0 to delete.',
       'Plan: 40 to create, 0 to change, 0 to replace, 1 to delete.',
