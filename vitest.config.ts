@@ -28,5 +28,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // A second, vitest's default, is not enough for a process to start on a busy machine.
+    expect: { poll: { timeout: 20_000 } },
   },
 })
