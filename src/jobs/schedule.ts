@@ -1,7 +1,6 @@
-import { Failure } from '../base/failure.ts'
-import { nextCronTime } from './cron.ts'
-import { checkInterval, dayLength, type Interval, intervalInWords, nominalLength, parseInterval } from './interval.ts'
-import { checkTimeZone, instantOf, wallClock } from './time-zone.ts'
+import { type Interval, intervalInWords, nominalLength } from './interval.ts'
+import { later, resolved, slotAfter } from './slots.ts'
+import { checkTimeZone } from './time-zone.ts'
 
 /**
  * When a job is to be run again and again. By an interval: at slots counted from an origin (`fixed`), or so long after the
@@ -10,7 +9,7 @@ import { checkTimeZone, instantOf, wallClock } from './time-zone.ts'
  */
 export type Schedule = IntervalSchedule | CronSchedule
 
-interface IntervalSchedule {
+export interface IntervalSchedule {
   readonly kind: 'interval'
   readonly interval: Interval
   readonly fixed: boolean
@@ -49,7 +48,7 @@ export function nextStart(schedule: Schedule, history: JobHistory, random: numbe
   const ended = latest(history.lastFinish, history.lastSlot)
   const drifting = counted.kind === 'interval' && !counted.fixed
   const regular =
-    drifting && ended !== undefined ? plus(counted, ended, 1) : slotAfter(counted, Math.max(since, ended ?? since))
+    drifting && ended !== undefined ? later(counted, ended, 1) : slotAfter(counted, Math.max(since, ended ?? since))
   if (history.failures === 0) return new Date(regular)
   const begin = ended ?? since
   const retry =
@@ -86,65 +85,6 @@ export function scheduleInWords(schedule: Schedule): string {
   const { interval, fixed, timezone } = schedule
   const zone = interval.months === 0 && interval.days === 0 ? '' : ` in ${timezone}`
   return `${fixed ? `every ${intervalInWords(interval)}` : `${intervalInWords(interval, 'counted')} after each run`}${zone}`
-}
-
-/** The same with `@every` as the interval that it is. Throws where the interval would lead nowhere. */
-function resolved(schedule: Schedule): Schedule {
-  const every = schedule.kind === 'cron' ? /^\s*@every\s+(.*)$/is.exec(schedule.expression)?.[1] : undefined
-  if (every !== undefined) {
-    const { timezone } = schedule
-    const origin = new Date(instantOf(timezone, 0, 'shifted'))
-    return resolved({ kind: 'interval', interval: parseInterval(every), fixed: true, origin, timezone })
-  }
-  if (schedule.kind === 'interval') checkInterval(schedule.interval, schedule.fixed)
-  return schedule
-}
-
-/**
- * The first slot strictly after an instant. A schedule that drifts has none of its own: it starts at its origin, or an
- * interval later.
- */
-function slotAfter(schedule: Schedule, after: number): number {
-  if (schedule.kind === 'interval') {
-    const origin = schedule.origin.getTime()
-    if (after < origin) return origin
-    return schedule.fixed ? fixedSlotAfter(schedule, origin, after) : plus(schedule, after, 1)
-  }
-  const next = nextCronTime(schedule.expression, schedule.timezone, after)
-  if (next !== undefined) return next
-  throw new Failure('cron_never_comes', {
-    message: `The cron expression '${schedule.expression}' names a day that never comes.`,
-    object: schedule.expression,
-  })
-}
-
-/** `origin + k · interval`, with k found by division: the origin may be years ago. */
-function fixedSlotAfter(schedule: IntervalSchedule, origin: number, after: number): number {
-  const { months, days, milliseconds } = schedule.interval
-  if (months === 0 && days === 0) return origin + (Math.floor((after - origin) / milliseconds) + 1) * milliseconds
-  // Exact for the calendar's 400 years; what months, leap years and shifts are off by is less than two slots.
-  const mean = (months * 30.436875 + days) * dayLength + milliseconds
-  let k = Math.max(1, Math.floor((after - origin) / mean) - 2)
-  while (plus(schedule, origin, k) <= after) k += 1
-  return plus(schedule, origin, k)
-}
-
-/** `start + k · interval` as PostgreSQL adds: months and days on the zone's wall clock, then the exact time. */
-function plus({ interval, timezone }: IntervalSchedule, start: number, k: number): number {
-  const { months, days, milliseconds } = interval
-  if (months === 0 && days === 0) return start + k * milliseconds
-  const wall = addMonths(wallClock(timezone, start), k * months) + k * days * dayLength
-  return instantOf(timezone, wall, 'shifted') + k * milliseconds
-}
-
-/** The same day so many months later, or the month's last one where it is shorter. */
-function addMonths(wall: number, months: number): number {
-  if (months === 0) return wall
-  const date = new Date(wall)
-  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth() + months]
-  const lastDay = new Date(Date.UTC(year, month + 1, 0)).getUTCDate()
-  const day = Date.UTC(year, month, Math.min(date.getUTCDate(), lastDay))
-  return day + (((wall % dayLength) + dayLength) % dayLength)
 }
 
 function latest(...dates: readonly (Date | null)[]): number | undefined {
