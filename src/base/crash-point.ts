@@ -46,6 +46,13 @@ export const crashPoints = [
   'remove-after-destination',
   'remove-after-control',
   'remove-after-withdrawal',
+  'call-after-claim',
+  'call-after-fence',
+  'call-after-effect-table',
+  'call-after-call',
+  'call-after-statement',
+  'call-before-commit',
+  'call-after-commit',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

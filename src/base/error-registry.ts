@@ -358,6 +358,33 @@ const entries = {
     remedy: 'Give a name of the time zone database, such as Europe/London or UTC.',
     exit: 2,
   },
+  // What a job does in its database
+  action_missing: {
+    meaning:
+      'The database has no function or procedure of the name that a job calls, or none that takes its arguments.',
+    remedy: 'Make it there, or correct the name; an action takes (integer, jsonb), a configuration check (jsonb).',
+  },
+  config_refused: {
+    meaning: 'The configuration check of a job refuses its configuration, or cannot be such a check.',
+    remedy: 'Correct the configuration as the check’s message says.',
+  },
+  job_failed: {
+    meaning: 'The procedure, function or statements of a job ended with an error; the SQLSTATE is in the message.',
+    remedy: 'Read the message; it is the database’s own.',
+  },
+  job_timeout: {
+    meaning: 'A job ran longer than its max_runtime, and was ended in its database.',
+    remedy: 'Look at what held it up (run show), or allow it more time.',
+  },
+  job_locked: {
+    meaning: 'Another session in the job’s database holds the job’s lock, so this attempt did not begin.',
+    remedy: 'Wait for the session that is named, or end it.',
+  },
+  job_outcome_unknown: {
+    meaning: 'The connection broke while a job ran, and nothing in its database says whether it took effect.',
+    remedy:
+      'Look in the database. Where it must be once: write it as a function, or as a procedure without COMMIT, in a database that has the schema yardmaster.',
+  },
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof entries

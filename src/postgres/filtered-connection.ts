@@ -15,6 +15,7 @@ export class FilteredConnection extends pg.Connection {
   readonly filter: CopyFrameFilter
   /** Why we cut the connection; the driver forgets it when nothing runs at that moment. */
   violation: Error | undefined
+  readonly #guard = new MessageGuard()
   readonly #receive: (bytes: Buffer) => void
 
   constructor(config: pg.ConnectionConfig) {
@@ -42,12 +43,16 @@ export class FilteredConnection extends pg.Connection {
     this.#receive = receive
   }
 
+  /** Whether answers may be as long as they like: whoever asks keeps nothing of them. Default: false. */
+  set boundless(value: boolean) {
+    this.#guard.boundless = value
+  }
+
   /** The driver hands its socket over here when there is something to read. */
   attachListeners(stream: NodeJS.EventEmitter): void {
     const attach = (pg.Connection.prototype as unknown as { attachListeners(stream: unknown): void }).attachListeners
-    const guard = new MessageGuard()
-    this.filter.on('data', (bytes: Buffer) => guard.push(bytes))
-    attach.call(this, guard)
+    this.filter.on('data', (bytes: Buffer) => this.#guard.push(bytes))
+    attach.call(this, this.#guard)
     stream.on('data', this.#receive)
   }
 }

@@ -21,6 +21,8 @@ export class MessageGuard extends EventEmitter {
   /** Bytes that must be there before anything can be handed on. */
   #needed = headerBytes
   #answer = 0
+  /** Only single messages are bounded: nobody keeps what they hold. */
+  boundless = false
 
   /** Throws `ProtocolViolation`. Keeps `bytes`: they must not be overwritten. */
   push(bytes: Buffer): void {
@@ -50,7 +52,7 @@ export class MessageGuard extends EventEmitter {
   }
 
   #count(tag: number, length: number): void {
-    this.#answer = tag === readyTag ? 0 : this.#answer + length + perMessage
+    this.#answer = tag === readyTag ? 0 : (this.boundless ? 0 : this.#answer) + length + perMessage
     if (this.#answer > maxAnswerBytes) {
       throw new ProtocolViolation(`The server's answer is longer than ${maxAnswerBytes} bytes and goes on.`)
     }

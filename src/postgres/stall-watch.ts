@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Failure } from '../base/failure.ts'
 import type { Session } from './connect.ts'
-import { sql } from './sql.ts'
+import { type Sql, sql } from './sql.ts'
 import { isConnectionLoss } from './sqlstate.ts'
 
 /**
@@ -35,10 +35,13 @@ type Verdict = 'works' | 'waits for us' | 'gone'
 export class StallWatch {
   readonly #watched = new Map<Session, Watched>()
   readonly #openProbe: (quiet: Session) => Promise<Session>
+  readonly #isOurs: Sql
   #timer: NodeJS.Timeout | undefined
 
-  constructor(openProbe: (quiet: Session) => Promise<Session>) {
+  /** `isOurs`: a condition on `pg_stat_activity` by which a session's process is not another one with its old pid. */
+  constructor(openProbe: (quiet: Session) => Promise<Session>, isOurs = sql`application_name like 'yardmaster%'`) {
     this.#openProbe = openProbe
+    this.#isOurs = isOurs
   }
 
   add(session: Session): void {
@@ -87,7 +90,10 @@ export class StallWatch {
         void opening.then((opened) => opened.end()).catch(() => undefined)
         return 'its server gives no answer to a new connection either'
       }
-      return await Promise.race([verdictIn(probe, session), late.promise.then(() => 'its server gives no answer')])
+      return await Promise.race([
+        verdictIn(probe, session, this.#isOurs),
+        late.promise.then(() => 'its server gives no answer'),
+      ])
     } catch (error) {
       const failure = session.failure(error)
       return isConnectionLoss(failure) && !isNameless(failure)
@@ -100,25 +106,25 @@ export class StallWatch {
   }
 }
 
-async function verdictIn(probe: Session, session: Session): Promise<string | undefined> {
-  const first = await ask(probe, session)
+async function verdictIn(probe: Session, session: Session, isOurs: Sql): Promise<string | undefined> {
+  const first = await ask(probe, session, isOurs)
   if (first === 'works') return undefined
   await new Promise((resolve) => setTimeout(resolve, secondLookAfter))
-  const second = await ask(probe, session)
+  const second = await ask(probe, session, isOurs)
   if (second === 'works') return undefined
   if (second === 'gone') return 'its server process is gone'
   // It answered meanwhile, and may serve another session by now.
   if (!isServersTurn(session)) return undefined
   // What it holds there would stand in everybody's way for ever.
   await probe.query(sql`
-    select pg_terminate_backend(pid) from pg_stat_activity where pid = ${session.pid} and application_name like 'yardmaster%'`)
+    select pg_terminate_backend(pid) from pg_stat_activity where pid = ${session.pid} and ${isOurs}`)
   return 'its server process waits for us, and nothing arrives'
 }
 
-async function ask(probe: Session, session: Session): Promise<Verdict> {
+async function ask(probe: Session, session: Session, isOurs: Sql): Promise<Verdict> {
   const row = await probe.first<{ waits: boolean }>(sql`
     select coalesce(state like 'idle%' or wait_event_type = 'Client', false) as waits from pg_stat_activity
-    where pid = ${session.pid} and application_name like 'yardmaster%'`)
+    where pid = ${session.pid} and ${isOurs}`)
   if (!row) return 'gone'
   return row.waits ? 'waits for us' : 'works'
 }

@@ -1,0 +1,135 @@
+import { Failure } from '../base/failure.ts'
+import type { Session } from '../postgres/connect.ts'
+import { displayQualified, type QualifiedName } from '../postgres/identifier.ts'
+import { relation, type Sql, sql, trusted } from '../postgres/sql.ts'
+import { asAuthors } from './author-settings.ts'
+
+/** The procedure or function that a job calls, as its database has it. */
+export interface Action extends QualifiedName {
+  readonly kind: 'procedure' | 'function'
+  /** Its first argument's type, the job's id. */
+  readonly idType: 'integer' | 'bigint'
+  /** Whether it could COMMIT or ROLLBACK inside: never a function. */
+  readonly mayCommit: boolean
+}
+
+interface Candidate {
+  readonly kind: string
+  readonly signature: string
+  readonly id_type: string | null
+  readonly language: string
+  readonly source: string
+  readonly atomic: boolean
+}
+
+/**
+ * Looks the action of a job up: `name(integer, jsonb)`, else `name(bigint, jsonb)`; further arguments need defaults. For
+ * sessions whose search_path is empty. Throws `action_missing`.
+ */
+export async function findAction(session: Session, name: QualifiedName): Promise<Action> {
+  const candidates = await session.query<Candidate>(sql`
+    select p.prokind as kind, p.oid::regprocedure::text as signature, l.lanname as language, coalesce(p.prosrc, '') as source,
+      p.prosecdef or p.proconfig is not null as atomic,
+      case when p.prokind in ('f', 'p') and p.pronargs - p.pronargdefaults <= 2 and p.pronargs >= 2
+        and p.proargtypes[1] = 'jsonb'::regtype and p.provariadic = 0 then
+        case p.proargtypes[0] when 'int4'::regtype then 'integer' when 'int8'::regtype then 'bigint' end end as id_type
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
+    where n.nspname = ${name.schema} and p.proname = ${name.name}
+    order by (p.proargtypes[0] = 'int4'::regtype) desc, p.pronargs, p.oid`)
+  const found = candidates.find(({ id_type }) => id_type !== null)
+  if (!found) throw missing(session, name, candidates)
+  const kind = found.kind === 'p' ? 'procedure' : 'function'
+  return {
+    schema: name.schema,
+    name: name.name,
+    kind,
+    idType: found.id_type === 'bigint' ? 'bigint' : 'integer',
+    mayCommit: kind === 'procedure' && !found.atomic && couldCommit(found.language, found.source),
+  }
+}
+
+/**
+ * Whether a procedure's source could end a transaction. PostgreSQL forbids it to procedures that are SECURITY DEFINER or
+ * have settings of their own, and to those in SQL; PL/pgSQL can only by these words (dynamic SQL runs none of them with
+ * effect). Any other language may have ways that no word shows. A word in a comment counts: it costs little.
+ */
+export function couldCommit(language: string, source: string): boolean {
+  if (language === 'sql') return false
+  if (language !== 'plpgsql') return true
+  return /commit|rollback|\bcall\b|\bdo\b(?!\s+(?:nothing|update|instead|also)\b)/i.test(source)
+}
+
+function missing(session: Session, name: QualifiedName, there: readonly Candidate[]): Failure {
+  const label = displayQualified(name)
+  const others = there.map(({ signature }) => signature).slice(0, 5)
+  return new Failure('action_missing', {
+    message: `function or procedure "${label}(integer, jsonb)" does not exist in ${session.object}${others.length > 0 ? `; there is ${others.join(', ')}` : ''}`,
+    object: session.object,
+    remedy: 'Custom job actions must accept (integer, jsonb) arguments.',
+    sqlstate: '42883',
+  })
+}
+
+/** What calls it; the arguments are bound, whatever the types of others by that name are. */
+export function callOf({ schema, name, kind, idType }: Action, jobId: number, config: string | null): Sql {
+  const args = sql`(${String(jobId)}::pg_catalog.${trusted(idType === 'bigint' ? 'int8' : 'int4')}, ${config}::pg_catalog.jsonb)`
+  const target = relation({ schema, name })
+  return kind === 'procedure' ? sql`call ${target}${args}` : sql`select ${target}${args}`
+}
+
+/** What is looked at before a job with a procedure is let loose. */
+export interface Checked {
+  readonly action: QualifiedName
+  /** A function of the configuration that raises an error where it refuses it. */
+  readonly check: QualifiedName | null
+  /** jsonb as text; null is SQL NULL. */
+  readonly config: string | null
+}
+
+/**
+ * Looks a job's action up, and asks its check whether the configuration is fine; whatever the check writes is rolled back.
+ * Changes the session's settings. Throws `action_missing`, `config_refused`.
+ */
+export async function checkAction(session: Session, { action, check, config }: Checked): Promise<Action> {
+  const found = await findAction(session, action)
+  if (!check) return found
+  await requireCheck(session, check)
+  await session.script(asAuthors)
+  await session.script('begin')
+  try {
+    await session.query(sql`select ${relation(check)}(${config}::pg_catalog.jsonb)`)
+  } catch (error) {
+    const failure = session.failure(error)
+    if (failure.sqlstate === undefined || failure.code.endsWith('_unreachable')) throw failure
+    throw new Failure('config_refused', {
+      message: `${displayQualified(check)} refuses the configuration: ${failure.message}`,
+      object: session.object,
+      sqlstate: failure.sqlstate,
+      cause: failure,
+    })
+  } finally {
+    await session.script('rollback').catch(() => undefined)
+  }
+  return found
+}
+
+async function requireCheck(session: Session, check: QualifiedName): Promise<void> {
+  const found = await session.query<{ function: boolean }>(sql`
+    select p.prokind = 'f' as function from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = ${check.schema} and p.proname = ${check.name} and p.pronargs - p.pronargdefaults <= 1
+      and p.proargtypes[0] = 'jsonb'::regtype`)
+  if (found.some((one) => one.function)) return
+  const object = session.object
+  const label = displayQualified(check)
+  if (found.length > 0)
+    throw new Failure('config_refused', {
+      message: `${label} is a procedure. Only functions are allowed as custom configuration checks`,
+      object,
+    })
+  throw new Failure('action_missing', {
+    message: `function or procedure "${label}(jsonb)" does not exist in ${object}`,
+    object,
+    remedy: 'Custom configuration checks must accept one (jsonb) argument.',
+    sqlstate: '42883',
+  })
+}
