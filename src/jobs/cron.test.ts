@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { shownMinutes, walk } from '../../test/support/cron-walk.ts'
 import { nextCronTime } from './cron.ts'
 
 const minute = 60_000
@@ -211,26 +212,6 @@ describe('what is supported', () => {
   })
 })
 
-/** A minute of real time and what the clocks show in it, by Intl alone. */
-interface Shown {
-  readonly at: number
-  readonly wall: number
-}
-
-function shownMinutes(timeZone: string, from: string, days: number): Shown[] {
-  const format = new Intl.DateTimeFormat('en-US', {
-    ...{ timeZone, hourCycle: 'h23', year: 'numeric', month: 'numeric', day: 'numeric' },
-    ...{ hour: 'numeric', minute: 'numeric' },
-  })
-  return Array.from({ length: days * 1440 }, (_, index) => {
-    const at = Date.parse(from) + index * minute
-    const part: Record<string, number> = {}
-    for (const { type, value } of format.formatToParts(at)) part[type] = Number(value)
-    const { year = 0, month = 0, day = 0, hour = 0, minute: minutes = 0 } = part
-    return { at, wall: Date.UTC(year, month - 1, day, hour, minutes) }
-  })
-}
-
 const windows = [
   ['Europe/London', '2026-03-28T00:00Z'],
   ['Europe/London', '2026-10-24T00:00Z'],
@@ -246,38 +227,6 @@ const windows = [
   ['Asia/Kolkata', '2026-03-28T00:00Z'],
 ] as const
 
-/** One field, by the definition of cron: nothing but stars, numbers, ranges and steps. */
-function admits(field: string, value: number): boolean {
-  return field.split(',').some((item) => {
-    const [range = '', step = '1'] = item.split('/')
-    if (range === '*') return value % Number(step) === 0
-    const [low = 0, high = low] = range.split('-').map(Number)
-    return value >= low && value <= high && (value - low) % Number(step) === 0
-  })
-}
-
-function admitsWall(expression: string, wall: number): boolean {
-  const date = new Date(wall)
-  const [minutes = '', hours = '', , , weekday = ''] = expression.split(' ')
-  const fits = admits(minutes, date.getUTCMinutes()) && admits(hours, date.getUTCHours())
-  return fits && admits(weekday, date.getUTCDay())
-}
-
-/** By walking: each minute of the wall clock, also those that were left out, and when it was first shown or passed over. */
-function walk(expression: string, minutes: readonly Shown[]): number[] {
-  if (/\*/.test(expression.split(' ')[1] ?? '')) {
-    return minutes.filter(({ wall }) => admitsWall(expression, wall)).map(({ at }) => at)
-  }
-  const times = new Set<number>()
-  let highest = (minutes[0]?.wall ?? 0) - minute
-  for (const { at, wall } of minutes) {
-    for (; highest < wall; highest += minute) {
-      if (admitsWall(expression, highest + minute)) times.add(at)
-    }
-  }
-  return [...times]
-}
-
 describe('against a walk over all minutes', () => {
   const number = (max: number) => fc.nat({ max: max - 1 }).map(String)
   const range = (max: number) =>
@@ -289,14 +238,16 @@ describe('against a walk over all minutes', () => {
   // Hours near the shifts are the ones to look at.
   const hours = fc.oneof(field(24), fc.constantFrom('0', '1', '2', '3', '23', '1-3', '0,2', '*'))
   const weekdays = fc.oneof({ weight: 4, arbitrary: fc.constant('*') }, { weight: 1, arbitrary: list(7) })
+  // Few of them: a walk over each second of three days would be long.
+  const seconds = fc.constantFrom('', '', '', '30 ', '0,59 ', '10-20/10 ')
   const expressions = fc
     .tuple(field(60), hours, weekdays)
     .filter(([, hour]) => !hour.includes('0-23'))
-    .map(([first, hour, weekday]) => `${first} ${hour} * * ${weekday}`)
+    .chain(([first, hour, weekday]) => seconds.map((second) => `${second}${first} ${hour} * * ${weekday}`))
 
   it.each(windows)('%s from %s on', (zone, from) => {
     const minutes = shownMinutes(zone, from, 3)
-    const [start, end] = [minutes[0]?.at ?? 0, minutes.at(-1)?.at ?? 0]
+    const [start, end] = [minutes[0]?.at ?? 0, (minutes.at(-1)?.at ?? 0) + minute - 1]
     const jump =
       minutes.find(({ at, wall }) => wall - at !== (minutes[0]?.wall ?? 0) - start)?.at ?? start + 60 * minute
     const moments = fc.oneof(

@@ -25,21 +25,28 @@ export interface MissedSlots {
   readonly skipped: readonly SkippedSlots[]
 }
 
-/** Of a resolved schedule that does not drift. */
-export function missedSlots(schedule: Schedule, history: JobHistory, policy: StartPolicy, now: number): MissedSlots {
-  const since = history.since.getTime()
-  const accounted = Math.max(since, history.lastSlot?.getTime() ?? since)
+/** Of a resolved schedule that does not drift, whose slots up to `accounted` are. */
+export function missedSlots(
+  schedule: Schedule,
+  accounted: number,
+  history: JobHistory,
+  policy: StartPolicy,
+  now: number,
+): MissedSlots {
   const account = new Account(schedule, accounted)
-  if (policy.catchUp === null) oneForAll(account, history, policy)
+  if (policy.catchUp === null) oneForAll(account, history, policy, now)
   else makeUp(account, history, policy, now, policy.catchUp)
   return { slot: account.next(), catchUp: account.catchUp, skipped: account.skipped }
 }
 
-/** Those before the last start were missed; those up to the end of the run passed meanwhile. What is missed now is the next slot. */
-function oneForAll(account: Account, { lastStart, lastFinish }: JobHistory, { overlap }: StartPolicy): void {
-  const start = lastStart?.getTime() ?? Number.NEGATIVE_INFINITY
-  const finish = lastFinish?.getTime() ?? Number.NEGATIVE_INFINITY
-  if (overlap !== 'skip') account.leaveOut(start, 'missed')
+/**
+ * Those before the last start were missed; those up to the end of the run passed meanwhile. What is missed now is the next slot,
+ * unless a run is open: where runs may overlap, that one is for all until now.
+ */
+function oneForAll(account: Account, history: JobHistory, { overlap }: StartPolicy, now: number): void {
+  const start = history.lastStart?.getTime() ?? Number.NEGATIVE_INFINITY
+  const finish = history.lastFinish?.getTime() ?? Number.NEGATIVE_INFINITY
+  if (overlap !== 'skip') account.leaveOut(history.open ? Math.max(start, now - 1) : start, 'missed')
   else {
     account.leaveOut(Math.min(start, finish), 'missed')
     account.leaveOut(finish, 'overlap')

@@ -259,7 +259,20 @@ describe('the first start', () => {
       'origin',
       '2026-01-15T11:00Z',
     ],
-    ['lost at its first try: later', every('1 h', since), { since, failures: 1 }, 'origin', '2026-01-15T10:08Z'],
+    [
+      'run by hand before an initial start to come: at that all the same',
+      every('1 h', '2026-02-01T00:00Z'),
+      { since: '2026-02-01T00:00Z', finish: '2026-01-15T10:04Z' },
+      'origin',
+      '2026-02-01T00:00Z',
+    ],
+    [
+      'lost at its first try: later',
+      every('1 h', since),
+      { since, slot: since, failures: 1 },
+      'origin',
+      '2026-01-15T10:08Z',
+    ],
     ['after', every('1 h', since), { since }, 'after', '2026-01-15T11:03Z'],
     [
       'added in the hour that comes twice',
@@ -549,8 +562,14 @@ describe('with a catch-up window', () => {
       'a retry whose time has passed comes behind what was left out meanwhile',
       { ...past, failures: 1 },
       { policy: { catchUp: 0 }, now: '2026-01-15T11:30Z' },
-      '2026-01-15T11:05Z',
+      '2026-01-15T11:05Z at 2026-01-15T11:30Z',
       '1 missed 2026-01-15T11:00Z to 2026-01-15T11:00Z',
+    ],
+    [
+      'a retry whose time has passed is due now',
+      { ...past, failures: 1 },
+      { policy: { catchUp: 0 }, now: '2026-01-15T10:30Z' },
+      '2026-01-15T10:06Z at 2026-01-15T10:30Z',
     ],
     [
       'the clock was put back: nothing is made up for twice',
@@ -560,6 +579,12 @@ describe('with a catch-up window', () => {
     ],
   ])('%s', (_, known, wanted, ...expected) => {
     expect(decide(every('1 hour'), known, wanted)).toEqual(expected)
+  })
+
+  it('nothing starts in the past, so that no start is found too old again and again', () => {
+    const wanted: Wanted = { policy: { catchUp: 0, first: 'origin' }, now: '2026-01-15T14:30Z' }
+    expect(decide(every('1 h'), { since: '2026-01-15T10:03Z' }, wanted)).toEqual([`${year2020} at 2026-01-15T14:30Z`])
+    expect(decide(drifting('1 h'), past, wanted)).toEqual(['2026-01-15T11:01Z at 2026-01-15T14:30Z'])
   })
 
   it('makes up for 1,000 at once, and goes on where it ended', () => {
@@ -580,29 +605,47 @@ describe('with a catch-up window', () => {
 
 describe('where runs may overlap', () => {
   const ten = '2026-01-15T10:00Z'
-  it.each<[string, Past, string, ...string[]]>([
-    ['the next slot comes while a run is under way', { slot: ten, start: ten, open: true }, '2026-01-15T10:05Z'],
-    ['and the one after it', { slot: '2026-01-15T10:05Z', start: ten, open: true }, '2026-01-15T10:10Z'],
-    ['the end of a run changes nothing', { slot: ten, start: ten, finish: '2026-01-15T10:12Z' }, '2026-01-15T10:05Z'],
+  const early = { start: ten, finish: '2026-01-15T10:01Z', failures: 1, retryPeriod: minute }
+  it.each<[string, string, Past, string, ...string[]]>([
     [
-      'after nobody worked: one for all that was missed',
-      { slot: ten, start: '2026-01-15T10:12Z', open: true },
+      'the next slot comes while a run is under way',
+      '10:00',
+      { slot: ten, start: ten, open: true },
+      '2026-01-15T10:05Z',
+    ],
+    ['and the one after it', '10:05', { slot: '2026-01-15T10:05Z', start: ten, open: true }, '2026-01-15T10:10Z'],
+    ['one that is due now is not missed', '10:05', { slot: ten, start: ten, open: true }, '2026-01-15T10:05Z'],
+    [
+      'after nobody worked the first one is due',
+      '10:12',
+      { slot: ten, start: ten, finish: '2026-01-15T10:01Z' },
+      '2026-01-15T10:05Z',
+    ],
+    [
+      'and while it is open, it is the one for all that was missed',
+      '10:12',
+      { slot: '2026-01-15T10:00Z', start: '2026-01-15T09:00Z', finish: '2026-01-15T09:01Z', open: true },
       '2026-01-15T10:15Z',
       '2 missed 2026-01-15T10:05Z to 2026-01-15T10:10Z',
     ],
     [
-      'a failure is retried',
-      { slot: ten, start: ten, finish: '2026-01-15T10:01Z', failures: 1, retryPeriod: minute },
-      '2026-01-15T10:02Z',
+      'or where it ended before it was asked',
+      '10:14',
+      { slot: ten, start: '2026-01-15T10:12Z', finish: '2026-01-15T10:13Z' },
+      '2026-01-15T10:15Z',
+      '2 missed 2026-01-15T10:05Z to 2026-01-15T10:10Z',
     ],
     [
-      'but not beside a run that is under way',
-      { slot: ten, start: ten, finish: '2026-01-15T10:01Z', failures: 1, retryPeriod: minute, open: true },
-      '2026-01-15T10:05Z',
+      'the end of a run leaves nothing out',
+      '10:12',
+      { slot: '2026-01-15T10:10Z', start: ten, finish: '2026-01-15T10:12Z' },
+      '2026-01-15T10:15Z',
     ],
-  ])('%s', (_, past, ...expected) => {
+    ['a failure is retried', '10:01', { slot: ten, ...early }, '2026-01-15T10:02Z'],
+    ['but not beside a run that is under way', '10:01', { slot: ten, ...early, open: true }, '2026-01-15T10:05Z'],
+  ])('%s', (_, now, past, ...expected) => {
     for (const overlap of ['buffer', 'allow', 'cancel'] as const) {
-      expect(decide(every('5 minutes'), past, { policy: { overlap } })).toEqual(expected)
+      expect(decide(every('5 minutes'), past, { policy: { overlap }, now: `2026-01-15T${now}Z` })).toEqual(expected)
     }
   })
 

@@ -8,7 +8,7 @@ const longestPause = 1000 * 366 * dayLength
 
 /** What is known of a job's past. */
 export interface JobHistory {
-  /** When the job was made, or its schedule changed: slots up to then were never promised. */
+  /** When the job was made, or its schedule changed: slots before were never promised; the one at it is by `first: 'origin'` alone. */
   readonly since: Date
   readonly lastStart: Date | null
   /** For a lost worker, when the run was given up. */
@@ -23,7 +23,7 @@ export interface JobHistory {
   readonly retryPeriod: number
   /** Milliseconds that a lost worker is waited out at least. 0: the next try is at once; Infinity: not before the next slot. */
   readonly crashPause: number
-  /** A run of it is under way or waits. It is the next try of what failed, so that nothing is retried meanwhile. */
+  /** A run of it is under way or waits: the next try of what failed, and the one run for all that was missed until now. */
   readonly open: boolean
 }
 
@@ -45,7 +45,7 @@ export interface StartPolicy {
 export interface StartDecision {
   /** What the next run is due for. Of a retry between two slots it is the time of the retry. Never the same one twice. */
   readonly slot: Date
-  /** The slot and its jitter, or later behind a lost worker. In the past: at once. */
+  /** The slot and its jitter, or later behind a lost worker. In the past: at once; with a catch-up window that is `now`. */
   readonly start: Date
   /** Slots to be made up for now, the oldest first, at most 1,000; `slot` comes after them. */
   readonly catchUp: Date[]
@@ -84,9 +84,11 @@ export function decideStart(
   const next = counted.kind === 'interval' && !counted.fixed ? later(counted, from, 1) : slotAfter(counted, from)
   // A start stays before the slot that follows.
   const jitter = Math.floor(random * Math.max(0, Math.min(policy.jitter, next - from - 1)))
+  const start = plan.start ?? slot + jitter
   return {
     slot: new Date(slot),
-    start: new Date(plan.start ?? slot + jitter),
+    // With a window nothing starts in the past: whoever finds a start that is older than the window asks again.
+    start: new Date(policy.catchUp === null ? start : Math.max(start, now.getTime())),
     catchUp: plan.catchUp.map((at) => new Date(at)),
     skipped: plan.skipped.map((range) => ({ ...range, first: new Date(range.first), last: new Date(range.last) })),
     period: (next - from) / 1000,
@@ -101,8 +103,14 @@ function firstStart(schedule: Schedule, history: JobHistory, policy: StartPolicy
   return { slot: schedule.origin.getTime(), catchUp: [], skipped: [] }
 }
 
+/** From when on slots are accounted for. */
+function promised(schedule: Schedule, { since, lastSlot }: JobHistory, { first }: StartPolicy): number {
+  const from = schedule.kind === 'interval' && first === 'origin' ? since.getTime() - 1 : since.getTime()
+  return Math.max(from, time(lastSlot))
+}
+
 function slotStart(schedule: Schedule, history: JobHistory, policy: StartPolicy, now: number, random: number): Plan {
-  const missed = missedSlots(schedule, history, policy, now)
+  const missed = missedSlots(schedule, promised(schedule, history, policy), history, policy, now)
   if (history.failures === 0 || history.open) return missed
   const floor = missed.skipped.at(-1)?.last ?? time(history.lastSlot)
   const retry = retryTime(history, schedule, floor, random)

@@ -93,10 +93,14 @@ function slotNumber(schedule: IntervalSchedule, at: number): number {
   return k
 }
 
-/** `start + k · interval` as PostgreSQL adds: months and days on the zone's wall clock, then the exact time. */
+/**
+ * `start + k · interval` as PostgreSQL adds: months and days on the zone's wall clock, then the exact time. But a time that comes
+ * twice is the first one, as for cron; PostgreSQL takes the second.
+ */
 export function later({ interval, timezone }: IntervalSchedule, start: number, k: number): number {
   const { months, days, milliseconds } = interval
-  if (months === 0 && days === 0) return start + k * milliseconds
+  // An origin in the second pass of an hour that comes twice stays where it is.
+  if (k === 0 || (months === 0 && days === 0)) return start + k * milliseconds
   const wall = addMonths(wallClock(timezone, start), k * months) + k * days * dayLength
   return instantOf(timezone, wall, 'shifted') + k * milliseconds
 }
