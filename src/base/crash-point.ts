@@ -53,6 +53,9 @@ export const crashPoints = [
   'call-after-statement',
   'call-before-commit',
   'call-after-commit',
+  'alerts-after-evaluation',
+  'webhook-after-claim',
+  'webhook-after-post',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

@@ -332,6 +332,32 @@ const entries = {
     meaning: 'No change of bindings is left that could be undone.',
     remedy: 'See `yardmaster binding history`.',
   },
+  job_unknown: {
+    meaning: 'There is no job with this number or name.',
+    remedy: 'See `yardmaster job list`.',
+  },
+  // Alerts
+  alert_unknown: {
+    meaning: 'There is no alert with this number.',
+    remedy: 'See `yardmaster alert list`.',
+  },
+  alert_over: {
+    meaning: 'What an alert was about is over; nothing can be said about it any more.',
+    remedy: 'See `yardmaster alert list` for those that are open.',
+  },
+  webhook_unknown: {
+    meaning: 'There is no webhook with this number.',
+    remedy: 'See `yardmaster alert webhook list`.',
+  },
+  webhook_refused: {
+    meaning: 'A webhook may not have this URL or this secret.',
+    remedy: 'Write https://host/path; an address of this host or a private network needs --allow-private.',
+    exit: 2,
+  },
+  webhook_failed: {
+    meaning: 'A webhook gave no answer. It is tried again, ever later, for a day.',
+    remedy: 'Look whether its receiver runs and can be reached from the workers; see `yardmaster alert webhook list`.',
+  },
   // HTTP
   listen_failed: {
     meaning: 'The address that the page should have is taken, or not one of this machine.',

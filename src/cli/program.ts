@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander'
 import { exitCodeOf, Failure } from '../base/failure.ts'
 import { describeOption, type OptionDeclaration, programOptions } from '../config/program-options.ts'
 import { attach } from './action.ts'
+import { alertGroup } from './alert.ts'
 import { bindingGroup } from './binding.ts'
 import { checkGroup, reportUnknown } from './check.ts'
 import type { Surroundings } from './command-context.ts'
@@ -44,6 +45,7 @@ export function buildProgram(): Command {
     siteGroup,
     limitGroup,
     importGroup,
+    alertGroup,
     checkGroup,
     workerGroup,
     upGroup,

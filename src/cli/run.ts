@@ -15,6 +15,7 @@ import {
 import { siteLabel } from '../placement/sites.ts'
 import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
+import { clear, keep } from './run-clear.ts'
 import { follow } from './run-follow.ts'
 import { readCount } from './usage.ts'
 
@@ -49,6 +50,21 @@ export const runGroup: Group = (program) => {
     .description('call a run off: one that waits at once, one that is under way within a second or two')
     .addHelpText('after', '\nExample:\n  yardmaster run cancel 17')
     .action(action(cancel))
+  group
+    .command('clear')
+    .requiredOption('--older-than <interval>', 'what ended before that; open runs and the newest of each job stay')
+    .option('--dry-run', 'only show what would be deleted', false)
+    .description('delete ended runs with their steps, behind a question')
+    .addHelpText('after', "\nExample:\n  yardmaster run clear --older-than '90 days'")
+    .action(action(clear))
+  group
+    .command('keep')
+    .option('--age <interval>', 'delete ended runs that are older')
+    .option('--successes <n>', 'keep at most so many of each job in each database that went well')
+    .option('--failures <n>', 'keep at most so many of each job in each database that failed')
+    .description('how long workers keep ended runs (30 days, 1,000 and 1,000); without an option, shows it')
+    .addHelpText('after', "\nExample:\n  yardmaster run keep --age '60 days' --failures 5000")
+    .action(action(keep))
 }
 
 async function list(context: CommandContext, flags: { job?: string; status?: string; limit: string }): Promise<number> {

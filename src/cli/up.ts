@@ -65,10 +65,12 @@ async function pageMaker({ listen }: ListenFlags): Promise<(control: Control) =>
   const address = listen === undefined ? defaultListenAddress : parseListenAddress(listen)
   const { StatusPage } = await import('../http/status-page.ts')
   const { statusReader } = await import('../http/status-reader.ts')
+  const { machineRoutes } = await import('../http/metrics.ts')
   return (control) =>
     new StatusPage(
       address,
       statusReader(control, () => []),
+      machineRoutes(control),
     )
 }
 

@@ -6,6 +6,7 @@ import { Failure } from '../base/failure.ts'
 import type { WorkerIdentity } from '../control/registration.ts'
 import { type Host, ownHost } from '../placement/hosts.ts'
 import { printable } from '../postgres/identifier.ts'
+import { AlertWatch } from '../worker/alert-watch.ts'
 import type { Workplace } from '../worker/replication-run.ts'
 import type { RunResult } from '../worker/run-outcome.ts'
 import { Worker } from '../worker/worker.ts'
@@ -96,15 +97,17 @@ export async function runWorker(
       onResult: (result) => log(context, result.status === 'OK' ? 'info' : 'warn', inWords(result)),
     },
   )
+  const watch = new AlertWatch(place.control, { say: (line) => log(context, 'warn', line) })
   await service.start()
   try {
+    await watch.start()
     const as = own.host === host ? '' : ` as host ${own.host}`
     say(`Worker ${name} takes work${as}, ${slots} runs at once.`)
     if ('drained' in own && own.drained) log(context, 'warn', drainedInWords(own))
     if (!context.signal.aborted) await once(context.signal, 'abort')
     if (service.running > 0) say(`Waiting for ${service.running} runs to end, ${flags.grace} at most.`)
   } finally {
-    await service.stop()
+    await Promise.all([watch.stop(), service.stop()])
   }
 }
 

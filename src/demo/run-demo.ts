@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { ListenAddress } from '../http/listen-address.ts'
+import { machineRoutes } from '../http/metrics.ts'
 import { StatusPage } from '../http/status-page.ts'
 import { statusReader } from '../http/status-reader.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
@@ -84,6 +85,7 @@ export function demoServices(demo: Demo, options: DemoOptions, listen: ListenAdd
   const page = new StatusPage(
     listen,
     statusReader(control, () => aboutDemo(writer, workers)),
+    machineRoutes(control),
   )
   return { page, workers, writer }
 }

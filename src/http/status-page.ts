@@ -5,6 +5,7 @@ import { Failure } from '../base/failure.ts'
 import type { Service } from '../base/service.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { isOwnHost, type ListenAddress, urlOf } from './listen-address.ts'
+import { probePaths, type Routes } from './metrics.ts'
 import type { StatusDocument } from './status-document.ts'
 
 const folder = new URL('../../data/status-page/', import.meta.url)
@@ -35,12 +36,15 @@ const files = {
 export class StatusPage implements Service {
   readonly #listen: ListenAddress
   readonly #read: () => Promise<StatusDocument>
+  readonly #routes: Routes
   #server: FastifyInstance | undefined
   #reading: Promise<StatusDocument> | undefined
 
-  constructor(listen: ListenAddress, read: () => Promise<StatusDocument>) {
+  /** `routes`: what is served beside the page. */
+  constructor(listen: ListenAddress, read: () => Promise<StatusDocument>, routes: Routes = () => undefined) {
     this.#listen = listen
     this.#read = read
+    this.#routes = routes
   }
 
   /** Throws `listen_failed`. */
@@ -78,7 +82,7 @@ export class StatusPage implements Service {
     // A reply is a thenable that is over when the answer is sent: it is returned, never awaited.
     server.addHook('onRequest', (request, reply, next) => {
       void reply.headers(headers)
-      if (isOwnHost(request.headers.host)) next()
+      if (isOwnHost(request.headers.host) || probePaths.includes(request.url)) next()
       else
         void reply.code(421).type('text/plain; charset=utf-8').send('Open this page by its address, not by a name.\n')
     })
@@ -87,6 +91,7 @@ export class StatusPage implements Service {
     }
     server.get('/', async (_, reply) => reply.type('text/html; charset=utf-8').send(await this.#html()))
     server.get('/status.json', async (_, reply) => this.#json(reply))
+    this.#routes(server)
     return server
   }
 

@@ -23,7 +23,7 @@ export interface CheckFigures {
 /** Worst first; one row OK where nothing is wrong. `pattern`: only jobs whose name is like it, with * and ?. */
 export async function checkJobs(control: Control, pattern: string | null): Promise<Alert[]> {
   return control.perform(
-    (session) => session.query<Alert>(sql`select * from yardmaster.check_job_status(${pattern}::text)`),
+    (session) => session.query<Alert>(sql`select * from yardmaster.heard_alerts(${pattern}::text)`),
     0,
   )
 }
