@@ -68,7 +68,7 @@ function cost(workers: number, seconds: number, cpu: number, without: number): I
 async function untilDecided(control: Session, started: number): Promise<number> {
   for (const deadline = Date.now() + 180_000; Date.now() < deadline; await delay(50)) {
     const row = await control.one<{ open: boolean }>(
-      sql`select exists (select 1 from yardmaster.job where status = 'active' and next_start is null) as open`,
+      sql`select exists (select 1 from yardmaster.job_state where scheduled and next_start is null) as open`,
     )
     if (!row.open) return (performance.now() - started) / 1000
   }
@@ -77,7 +77,7 @@ async function untilDecided(control: Session, started: number): Promise<number> 
 
 /** By the function that each claim calls first, as one worker would with free slots. */
 async function queueAtOnce(control: Session, count: number): Promise<number> {
-  await control.query(sql`update yardmaster.job set next_start = clock_timestamp() - interval '1 second'
+  await control.query(sql`update yardmaster.job_state set next_start = clock_timestamp() - interval '1 second'
     where id in (select id from yardmaster.job order by id limit ${count})`)
   const started = performance.now()
   for (let made = 0; made < count; ) {

@@ -107,8 +107,11 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no database %.', coalesce('"' || remove_database.name || '"', 'NULL') USING ERRCODE = 'YM001';
   END IF;
-  SELECT string_agg(format('%s (job %s)', v.destination_table, v.job_id), ', ' ORDER BY v.job_id) INTO users
-  FROM yardmaster.replications v WHERE found_row.name IN (v.source_database, v.destination_database);
+  SELECT string_agg(format('%s (job %s)', u.object, u.job_id), ', ' ORDER BY u.job_id) INTO users FROM (
+    SELECT v.destination_table AS object, v.job_id FROM yardmaster.replications v WHERE found_row.name IN (v.source_database, v.destination_database)
+    UNION ALL
+    SELECT yardmaster.action_label(j.id, j.name, a.proc_schema, a.proc_name, a.task), j.id
+    FROM yardmaster.job_action a JOIN yardmaster.job j ON j.id = a.job_id WHERE a.database_id = found_row.id) u;
   IF users IS NOT NULL THEN
     RAISE EXCEPTION 'Database "%" is used by %.', name, users USING ERRCODE = 'YM002';
   END IF;

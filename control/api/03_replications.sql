@@ -8,15 +8,16 @@ CREATE OR REPLACE VIEW yardmaster.replications AS
     r.control_column, r.control_by, r.boundary, r.key, r.row_limit, r.control_timezone, r.dst_window,
     j.schedule_interval, j.cron, j.timezone, j.lag_target,
     j.site, j.status, j.paused_at, j.paused_by, j.pause_note, j.version, j.created_at, j.created_by,
-    j.next_start, j.period, r.position, r.as_of,
+    st.next_start, st.period, r.position, r.as_of,
     -- Late is what is older than this; nothing is that has neither a target nor a schedule. What a fixed boundary leaves out on
     -- purpose comes on top of the default.
     coalesce(j.lag_target, CASE WHEN j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL
-      THEN greatest(2 * j.period, interval '5 minutes')
+      THEN greatest(2 * st.period, interval '5 minutes')
         + coalesce(r.leaves_out, CASE WHEN r.control_by = 'time' AND r.boundary <> 'auto' THEN r.boundary::interval END, interval '0') END) AS late_after,
-    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin, j.pool, j.lane
+    s.id AS source_database_id, d.id AS destination_database_id, j.schedule_origin, j.pool, st.lane
   FROM yardmaster.replication r
   JOIN yardmaster.job j ON j.id = r.job_id
+  LEFT JOIN yardmaster.job_state st ON st.job_id = r.job_id AND st.database_id = r.destination_database
   JOIN yardmaster.managed_database s ON s.id = r.source_database
   JOIN yardmaster.managed_database d ON d.id = r.destination_database;
 
@@ -78,8 +79,8 @@ BEGIN
   -- Until this transaction ends, nobody removes them.
   PERFORM 1 FROM yardmaster.managed_database d WHERE d.name IN (source_database, destination_database) ORDER BY d.id FOR KEY SHARE;
   PERFORM yardmaster.require_options(type, options, true);
-  INSERT INTO yardmaster.job (kind, status, created_by)
-  VALUES ('replication', 'setting_up', coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user))
+  INSERT INTO yardmaster.job (kind, status, created_by, owner)
+  VALUES ('replication', 'setting_up', yardmaster.caller(), session_user)
   RETURNING id INTO new_id;
   INSERT INTO yardmaster.replication (job_id, type, source_database, source_schema, source_name,
     destination_database, destination_schema, destination_name, build_indexes, load_data,
@@ -94,6 +95,7 @@ BEGIN
     RAISE EXCEPTION 'Another replication has the destination %:%.% already.', destination_database,
       yardmaster.display_name(destination_schema), yardmaster.display_name(destination_name) USING ERRCODE = 'unique_violation';
   END IF;
+  PERFORM yardmaster.sync_job_states(new_id);
   PERFORM yardmaster.apply_replication_options(new_id, options);
   after := yardmaster.replication_snapshot(new_id);
   PERFORM yardmaster.record_change('create', 'replication', yardmaster.replication_label(after), NULL, after);
@@ -210,7 +212,7 @@ BEGIN
     site = CASE WHEN options ? 'site' THEN options ->> 'site' ELSE j.site END,
     lag_target = CASE WHEN options ? 'lag_target' THEN (options ->> 'lag_target')::interval ELSE j.lag_target END
   WHERE j.id = apply_replication_options.job_id;
-  PERFORM yardmaster.set_lane(apply_replication_options.job_id);
+  PERFORM yardmaster.set_lanes(apply_replication_options.job_id);
   IF options ?| '{schedule_interval, cron, timezone}' THEN
     PERFORM yardmaster.set_schedule(apply_replication_options.job_id,
       options -> 'schedule_interval', options -> 'cron', options ->> 'timezone');
@@ -234,7 +236,7 @@ BEGIN
     schedule_interval = CASE WHEN set_schedule.schedule_interval IS NOT NULL OR new_cron IS NOT NULL THEN new_interval ELSE j.schedule_interval END,
     cron = CASE WHEN set_schedule.cron IS NOT NULL OR new_interval IS NOT NULL THEN new_cron ELSE j.cron END,
     timezone = coalesce(set_schedule.timezone, j.timezone),
-    schedule_origin = clock_timestamp(), next_start = NULL, period = NULL
+    schedule_origin = clock_timestamp()
   WHERE j.id = set_schedule.job_id;
   PERFORM yardmaster.wake_workers();
 END
@@ -296,7 +298,10 @@ BEGIN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(set_replication_status.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
   before := yardmaster.replication_snapshot(set_replication_status.job_id);
-  UPDATE yardmaster.job j SET status = set_replication_status.status, next_start = NULL, version = j.version + 1
+  IF set_replication_status.status = 'removing' AND before ->> 'status' <> 'setting_up' THEN
+    PERFORM yardmaster.refuse_awaited(set_replication_status.job_id);
+  END IF;
+  UPDATE yardmaster.job j SET status = set_replication_status.status, version = j.version + 1
   WHERE j.id = set_replication_status.job_id AND j.deleted_at IS NULL AND j.status <> set_replication_status.status;
   IF FOUND THEN
     PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
@@ -319,7 +324,7 @@ BEGIN
   before := yardmaster.replication_snapshot(remove_replication.job_id);
   DELETE FROM yardmaster.replication r WHERE r.job_id = remove_replication.job_id;
   IF FOUND THEN
-    UPDATE yardmaster.job j SET deleted_at = now(), status = 'removing', next_start = NULL, version = j.version + 1
+    UPDATE yardmaster.job j SET deleted_at = now(), status = 'removing', version = j.version + 1
     WHERE j.id = remove_replication.job_id;
     UPDATE yardmaster.run r SET status = 'CRITICAL', reason = 'cancelled', finished_at = clock_timestamp(),
       message = 'The replication was removed before this began.'
@@ -345,7 +350,7 @@ BEGIN
     RETURN;
   END IF;
   UPDATE yardmaster.job j SET status = 'paused', pause_note = note, paused_at = coalesce(j.paused_at, clock_timestamp()),
-    paused_by = coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user), next_start = NULL, version = j.version + 1
+    paused_by = yardmaster.caller(), version = j.version + 1
   WHERE j.id = pause_replication.job_id;
   PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
     yardmaster.replication_snapshot(pause_replication.job_id));
@@ -363,10 +368,11 @@ BEGIN
   IF before ->> 'status' NOT IN ('active', 'paused') THEN
     RAISE EXCEPTION 'A replication that is % cannot be resumed.', before ->> 'status' USING ERRCODE = 'YM002';
   END IF;
-  UPDATE yardmaster.job j SET status = 'active', pause_note = NULL, paused_at = NULL, paused_by = NULL, failures = 0,
+  UPDATE yardmaster.job j SET status = 'active', pause_note = NULL, paused_at = NULL, paused_by = NULL,
     version = j.version + 1
   WHERE j.id = resume_replication.job_id AND j.status = 'paused';
   IF FOUND THEN
+    UPDATE yardmaster.job_state s SET failures = 0, crashed = false WHERE s.job_id = resume_replication.job_id;
     PERFORM yardmaster.record_change('update', 'replication', yardmaster.replication_label(before), before,
       yardmaster.replication_snapshot(resume_replication.job_id));
     PERFORM yardmaster.wake_workers();

@@ -87,10 +87,11 @@ BEGIN
     WHERE a.worker_id = take_back_attempts.worker_id AND a.status = 'CRITICAL' AND r.reason = 'worker_lost'
       AND r.status IN ('WAITING', 'CRITICAL')
       AND NOT EXISTS (SELECT 1 FROM yardmaster.attempt later WHERE later.run_id = a.run_id AND later.number > a.number)
-      AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.status = 'RUNNING' AND r.queued)
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.database_id = r.database_id
+        AND other.status = 'RUNNING' AND r.queued AND NOT r.shares)
     FOR UPDATE OF r SKIP LOCKED
   LOOP
-    UPDATE yardmaster.attempt a SET status = 'RUNNING', finished_at = NULL WHERE a.id = mine.id;
+    UPDATE yardmaster.attempt a SET status = 'RUNNING', finished_at = NULL, abandoned = false WHERE a.id = mine.id;
     UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, finished_at = NULL, message = NULL WHERE r.id = mine.run_id;
     UPDATE yardmaster.step s SET status = 'RUNNING', finished_at = NULL, message = NULL
     WHERE s.attempt_id = mine.id AND s.message LIKE '%The worker vanished during this step.';
@@ -98,36 +99,57 @@ BEGIN
 END
 $$;
 
--- What these workers ran goes back to the queue, or ends as CRITICAL where a command ran it, and where it has cost five workers
+-- What these workers ran goes back to the queue: a refresh at once, a call when `retry_on_crash` says so, for it may not be safe to
+-- repeat. It ends as CRITICAL where a command ran it, where it is not to be repeated, and where it has cost five workers
 -- already: a run that kills whoever takes it must not take them all down, one after the other.
 CREATE OR REPLACE FUNCTION yardmaster.give_up_attempts(worker_ids bigint[])
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+  given_up record;
 BEGIN
   -- The runs first, as whoever ends one does.
   PERFORM 1 FROM yardmaster.run r
   WHERE r.id IN (SELECT a.run_id FROM yardmaster.attempt a WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING')
   ORDER BY r.id FOR UPDATE;
-  WITH attempts AS (
-    UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp()
-    WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'
-    RETURNING a.id, a.run_id, a.worker, a.number
-  ), steps AS (
-    UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
-      message = concat_ws(' ', s.message, 'The worker vanished during this step.')
-    FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
-  ), runs AS (
-    UPDATE yardmaster.run r SET status = CASE WHEN r.queued AND a.number < 5 THEN 'WAITING' ELSE 'CRITICAL' END, reason = 'worker_lost',
-      finished_at = CASE WHEN r.queued AND a.number < 5 THEN NULL ELSE clock_timestamp() END,
-      message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).%s', a.worker,
+  FOR given_up IN
+    WITH attempts AS (
+      UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp(), abandoned = true
+      WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'
+      RETURNING a.id, a.run_id, a.worker, a.number
+    ), steps AS (
+      UPDATE yardmaster.step s SET status = 'CRITICAL', finished_at = clock_timestamp(),
+        message = concat_ws(' ', s.message, 'The worker vanished during this step.')
+      FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
+    ), judged AS (
+      -- How long until the next attempt; NULL: there is none.
+      SELECT a.run_id, a.worker, a.number, CASE WHEN NOT r.queued OR a.number >= 5 THEN NULL
+        WHEN j.max_retries >= 0 AND coalesce(s.failures, 0) + 1 >= j.max_retries AND r.operation = 'call' THEN NULL
+        WHEN coalesce(j.retry_on_crash, CASE j.kind WHEN 'replication' THEN 'now' ELSE '5 minutes' END) = 'now' THEN interval '0'
+        WHEN coalesce(j.retry_on_crash, '5 minutes') <> 'never' THEN coalesce(j.retry_on_crash, '5 minutes')::interval END AS pause
+      FROM attempts a JOIN yardmaster.run r ON r.id = a.run_id JOIN yardmaster.job j ON j.id = r.job_id
+      LEFT JOIN yardmaster.job_state s ON s.job_id = r.job_id AND s.database_id = r.database_id
+    )
+    UPDATE yardmaster.run r SET status = CASE WHEN g.pause IS NULL THEN 'CRITICAL' ELSE 'WAITING' END, reason = 'worker_lost',
+      finished_at = CASE WHEN g.pause IS NULL THEN clock_timestamp() END,
+      due_at = CASE WHEN g.pause > interval '0' THEN clock_timestamp() + g.pause ELSE r.due_at END,
+      message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).%s', g.worker,
         extract(epoch FROM yardmaster.lease_length())::integer,
-        CASE WHEN r.queued AND a.number >= 5 THEN format(' It was attempt %s; no worker takes this run any more.', a.number) ELSE '' END)
-    FROM attempts a
-    WHERE r.id = a.run_id
-    RETURNING r.job_id, r.status, r.queued, r.finished_at
-  )
-  UPDATE yardmaster.job j SET last_finish = r.finished_at, failures = j.failures + 1
-  FROM runs r WHERE j.id = r.job_id AND r.queued AND r.status = 'CRITICAL';
+        CASE WHEN r.queued AND g.number >= 5 THEN format(' It was attempt %s; no worker takes this run any more.', g.number)
+          WHEN r.queued AND g.pause IS NULL THEN ' It is not repeated.'
+          WHEN g.pause > interval '0' THEN format(' The next attempt may begin at %s.', to_char(clock_timestamp() + g.pause, 'YYYY-MM-DD HH24:MI:SS TZ'))
+          ELSE '' END)
+    FROM judged g
+    WHERE r.id = g.run_id
+    RETURNING r.id, r.job_id, r.database_id, r.status, r.queued, r.operation
+  LOOP
+    IF given_up.status = 'CRITICAL' AND given_up.queued THEN
+      PERFORM yardmaster.count_end(given_up.id, true);
+    ELSIF given_up.operation = 'call' THEN
+      UPDATE yardmaster.job_state s SET failures = s.failures + 1, crashed = true
+      WHERE s.job_id = given_up.job_id AND s.database_id = given_up.database_id;
+    END IF;
+  END LOOP;
 END
 $$;
 

@@ -1,8 +1,10 @@
 CREATE OR REPLACE VIEW yardmaster.runs AS
   SELECT r.id, r.job_id, r.slot, r.operation, r.object, j.kind, r.site, r.status, r.reason, r.queued, r.requested, r.started_at,
-    r.finished_at, r.rows, r.bytes, r.message, a.worker, a.host, a.number AS attempt, a.id AS attempt_id, a.placement
+    r.finished_at, r.rows, r.bytes, r.message, a.worker, a.host, a.number AS attempt, a.id AS attempt_id, a.placement,
+    r.due_at, r.sqlstate, a.target_pid, r.database_id, d.name AS database, r.options
   FROM yardmaster.run r
   JOIN yardmaster.job j ON j.id = r.job_id
+  LEFT JOIN yardmaster.managed_database d ON d.id = r.database_id
   LEFT JOIN LATERAL (SELECT * FROM yardmaster.attempt a WHERE a.run_id = r.id ORDER BY a.number DESC LIMIT 1) a ON true;
 
 CREATE OR REPLACE VIEW yardmaster.steps AS
@@ -38,8 +40,8 @@ BEGIN
     PERFORM yardmaster.refuse_forbidden(w.host, begin_run.site) FROM yardmaster.worker w WHERE w.id = begin_run.worker_id;
   END IF;
   LOOP
-    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, status, started_at)
-    VALUES (begin_run.job_id, clock_timestamp(), begin_run.database_id, begin_run.operation, begin_run.object, begin_run.site,
+    INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, status, started_at)
+    VALUES (begin_run.job_id, clock_timestamp(), clock_timestamp(), begin_run.database_id, begin_run.operation, begin_run.object, begin_run.site,
       'RUNNING', clock_timestamp())
     ON CONFLICT (job_id, slot, database_id) DO NOTHING
     RETURNING id INTO begin_run.run_id;
@@ -51,61 +53,102 @@ BEGIN
 END
 $$;
 
--- Hands a run to the workers. Options are those of a refresh: force, limit, repull, start, end. Asked for again before it began, it is the same run.
-CREATE OR REPLACE FUNCTION yardmaster.queue_run(job_id integer, operation text DEFAULT 'refresh', options jsonb DEFAULT '{}')
+-- Hands a run to the workers: of a refresh, options are force, limit, repull, start, end; of a call, params. Asked for again before it
+-- began, it is the same run. `database_id`: where the job runs in several; then it must be named.
+CREATE OR REPLACE FUNCTION yardmaster.queue_run(job_id integer, operation text DEFAULT NULL, options jsonb DEFAULT '{}', database_id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+  target yardmaster.job_targets;
   new_id bigint;
 BEGIN
-  IF queue_run.operation IS NULL OR queue_run.operation NOT IN ('setup', 'refresh') OR jsonb_typeof(queue_run.options) IS DISTINCT FROM 'object' THEN
-    RAISE EXCEPTION 'A run that is queued is a refresh or a setup, with a JSON object of options; not % with %.',
+  IF queue_run.operation NOT IN ('setup', 'refresh', 'call') OR jsonb_typeof(queue_run.options) IS DISTINCT FROM 'object' THEN
+    RAISE EXCEPTION 'A run that is queued is a refresh, a setup or a call, with a JSON object of options; not % with %.',
       quote_nullable(queue_run.operation), quote_nullable(queue_run.options) USING ERRCODE = 'YM003';
   END IF;
   PERFORM 1 FROM yardmaster.job j WHERE j.id = queue_run.job_id AND j.deleted_at IS NULL FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no job %.', coalesce(queue_run.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
-  SELECT r.id INTO new_id FROM yardmaster.run r
-  WHERE r.job_id = queue_run.job_id AND r.status = 'WAITING' AND r.requested AND r.operation = queue_run.operation
-    AND r.options = queue_run.options;
+  SELECT * INTO target FROM yardmaster.job_targets t WHERE t.job_id = queue_run.job_id AND t.in_scope
+    AND (queue_run.database_id IS NULL OR t.database_id = queue_run.database_id) ORDER BY t.database_id LIMIT 1;
   IF NOT FOUND THEN
-    INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, lane, status, queued, options)
-    SELECT v.job_id, clock_timestamp(), v.destination_database_id, queue_run.operation, yardmaster.replication_label(to_jsonb(v)), v.site,
-      v.lane, 'WAITING', true, queue_run.options
-    FROM yardmaster.replications v WHERE v.job_id = queue_run.job_id
-    RETURNING id INTO new_id;
+    RAISE EXCEPTION 'Job % runs in no database%.', queue_run.job_id, CASE WHEN queue_run.database_id IS NULL THEN ' now' ELSE ' of that name' END
+      USING ERRCODE = 'YM002';
+  END IF;
+  SELECT r.id INTO new_id FROM yardmaster.run r
+  WHERE r.job_id = queue_run.job_id AND r.database_id = target.database_id AND r.status = 'WAITING' AND r.requested
+    AND r.operation = coalesce(queue_run.operation, target.operation) AND r.options = queue_run.options;
+  IF NOT FOUND THEN
+    LOOP
+      INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, lane, status, queued, options, shares)
+      VALUES (target.job_id, clock_timestamp(), clock_timestamp(), target.database_id, coalesce(queue_run.operation, target.operation),
+        target.object, target.site, target.lane, 'WAITING', true, queue_run.options, target.overlap = 'allow')
+      ON CONFLICT ON CONSTRAINT run_job_id_slot_database_id_key DO NOTHING
+      RETURNING id INTO new_id;
+      EXIT WHEN FOUND;
+    END LOOP;
   END IF;
   PERFORM yardmaster.wake_workers();
   RETURN new_id;
 END
 $$;
 
--- Jobs with a schedule whose next start is to be decided: what the decision needs. `facts` goes back with the decision.
-CREATE OR REPLACE FUNCTION yardmaster.undecided_jobs(most integer)
-RETURNS TABLE (job_id integer, facts text, months integer, days integer, milliseconds float8, cron text, timezone text,
-  origin timestamptz, last_slot timestamptz, last_finish timestamptz, failures integer)
+-- States whose next start is to be decided: what the decision needs. `facts` goes back with the decision. Intervals in months, days and
+-- milliseconds, where they must keep them apart; else in seconds, infinity where there is no end.
+CREATE OR REPLACE FUNCTION yardmaster.undecided_states(most integer)
+RETURNS TABLE (job_id integer, database_id bigint, facts text, now timestamptz, kind text, months integer, days integer, milliseconds float8, cron text,
+  timezone text, fixed boolean, origin timestamptz, last_slot timestamptz, last_start timestamptz, last_finish timestamptz, failures integer,
+  crashed boolean, retry_period float8, crash_pause float8, overlap text, catch_up float8, jitter float8, open boolean)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT j.id, j.xmin::text, (extract(year FROM j.schedule_interval) * 12 + extract(month FROM j.schedule_interval))::integer,
+  SELECT s.job_id, s.database_id, concat_ws(' ', s.xmin::text, j.xmin::text), clock_timestamp(), j.kind,
+    (extract(year FROM j.schedule_interval) * 12 + extract(month FROM j.schedule_interval))::integer,
     extract(day FROM j.schedule_interval)::integer,
     (extract(hour FROM j.schedule_interval) * 3600000 + extract(minute FROM j.schedule_interval) * 60000
       + extract(milliseconds FROM j.schedule_interval))::float8,
-    j.cron, j.timezone, j.schedule_origin, j.last_slot, j.last_finish, j.failures
-  FROM yardmaster.job j
-  WHERE j.status = 'active' AND j.next_start IS NULL AND (j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = j.id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested)
-  ORDER BY j.id LIMIT $1
+    j.cron, j.timezone, j.fixed_schedule, j.schedule_origin, s.last_slot, s.last_start, s.last_finish, s.failures, s.crashed,
+    least(extract(epoch FROM j.retry_period), 1e12)::float8,
+    CASE coalesce(j.retry_on_crash, CASE j.kind WHEN 'replication' THEN 'now' ELSE '5 minutes' END)
+      WHEN 'now' THEN 0 WHEN 'never' THEN 'infinity' ELSE extract(epoch FROM coalesce(j.retry_on_crash, '5 minutes')::interval) END::float8,
+    j.overlap, extract(epoch FROM j.catch_up)::float8, extract(epoch FROM j.jitter)::float8, o.open
+  FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
+  CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = s.job_id AND r.database_id = s.database_id
+    AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested) AS open) o
+  WHERE s.scheduled AND s.next_start IS NULL AND (NOT o.open OR j.overlap <> 'skip')
+  ORDER BY s.job_id, s.database_id LIMIT $1
 $$;
 
--- Writes decided starts, where nothing has changed that they rest on. `periods` in seconds.
-CREATE OR REPLACE FUNCTION yardmaster.set_next_starts(job_ids integer[], facts text[], starts timestamptz[], periods float8[])
-RETURNS integer LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  WITH decided AS (SELECT * FROM unnest($1, $2, $3, $4) AS d(id, facts, start, period)),
-  written AS (
-    UPDATE yardmaster.job j SET next_start = d.start, period = make_interval(secs => d.period)
-    FROM decided d WHERE j.id = d.id AND j.xmin::text = d.facts AND j.next_start IS NULL
-    RETURNING 1)
-  SELECT count(*)::integer FROM written
+-- Writes decisions, where nothing has changed that they rest on: `[{job_id, database_id, facts, start, slot, period (seconds), catch_up:
+-- [slots to be run now], skipped: [{first, last, slots, reason}]}]`. Returns how many were written.
+CREATE OR REPLACE FUNCTION yardmaster.set_next_starts(decisions jsonb)
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  written integer := 0;
+  one record;
+BEGIN
+  FOR one IN
+    WITH decided AS (
+      SELECT * FROM jsonb_to_recordset(decisions) AS d(job_id integer, database_id bigint, facts text, start timestamptz, slot timestamptz, period float8,
+        catch_up jsonb, skipped jsonb))
+    UPDATE yardmaster.job_state s SET next_start = d.start, next_slot = d.slot, period = make_interval(secs => d.period),
+      -- What was left out, or is made up for now, is accounted for: the grid is looked at from there the next time.
+      last_slot = greatest(s.last_slot, (SELECT max((k ->> 'last')::timestamptz) FROM jsonb_array_elements(d.skipped) k),
+        (SELECT max((c #>> '{}')::timestamptz) FROM jsonb_array_elements(d.catch_up) c))
+    FROM decided d JOIN yardmaster.job j ON j.id = d.job_id
+    WHERE s.job_id = d.job_id AND s.database_id = d.database_id AND s.scheduled AND s.next_start IS NULL
+      AND concat_ws(' ', s.xmin::text, j.xmin::text) = d.facts
+    RETURNING d.*
+  LOOP
+    written := written + 1;
+    PERFORM yardmaster.skip_slots(one.job_id, one.database_id, k.first, k.last, k.slots, k.reason)
+    FROM jsonb_to_recordset(one.skipped) AS k(first timestamptz, last timestamptz, slots bigint, reason text);
+    IF jsonb_array_length(one.catch_up) > 0 THEN
+      PERFORM yardmaster.make_runs(one.job_id, one.database_id, ARRAY(SELECT c::timestamptz FROM jsonb_array_elements_text(one.catch_up) c));
+    END IF;
+  END LOOP;
+  RETURN written;
+END
 $$;
 
 -- What an attempt reports: the newest state of its steps, and outcomes. Each row is written only while its token is the
@@ -121,19 +164,19 @@ BEGIN
   JOIN yardmaster.attempt a ON a.token = x.token AND a.status = 'RUNNING'
   ON CONFLICT (attempt_id, ordinal) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,
     rows = excluded.rows, bytes = excluded.bytes, message = excluded.message;
-  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out)
+  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out, x.sqlstate, x.next_start)
   FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid, status text, reason text, message text, rows bigint, bytes bigint,
-    lag float8, position text, leaves_out interval);
+    lag float8, position text, leaves_out interval, sqlstate text, next_start text);
 END
 $$;
 
 -- Ends an attempt and its run. False when the attempt was given up meanwhile: then nothing is changed. The same call again,
 -- by a worker that missed the answer, changes nothing and is true again. Status WAITING gives the run back to the queue.
 -- `lag`: seconds by which the copy is behind its source, NULL where the run says nothing about it; `leaves_out`: the part of it
--- that is so on purpose.
+-- that is so on purpose. `next_start`: what the run itself said of its job's next start; of one that is given back, when it may begin again.
 CREATE OR REPLACE FUNCTION yardmaster.finish_run(
   token uuid, status text, reason text, message text, rows bigint, bytes bigint, lag float8 DEFAULT NULL, "position" text DEFAULT NULL,
-  leaves_out interval DEFAULT NULL)
+  leaves_out interval DEFAULT NULL, sqlstate text DEFAULT NULL, next_start text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -145,12 +188,16 @@ BEGIN
     status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END
   WHERE a.token = finish_run.token AND a.status = 'RUNNING';
   IF NOT FOUND THEN
+    -- Whoever says so is done with its session in the target.
+    UPDATE yardmaster.attempt a SET abandoned = false WHERE a.token = finish_run.token AND a.abandoned;
     RETURN EXISTS (SELECT 1 FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
       WHERE a.token = finish_run.token AND r.message = finish_run.message AND r.status = finish_run.status
         AND a.status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END);
   END IF;
   UPDATE yardmaster.run r SET status = finish_run.status, reason = finish_run.reason, message = finish_run.message,
-    rows = finish_run.rows, bytes = finish_run.bytes,
+    rows = finish_run.rows, bytes = finish_run.bytes, sqlstate = finish_run.sqlstate,
+    due_at = CASE WHEN finish_run.status = 'WAITING' AND finish_run.next_start LIKE 'in %'
+      THEN clock_timestamp() + substr(finish_run.next_start, 4)::interval ELSE r.due_at END,
     finished_at = CASE finish_run.status WHEN 'WAITING' THEN NULL ELSE clock_timestamp() END
   FROM yardmaster.attempt a WHERE a.token = finish_run.token AND r.id = a.run_id
   RETURNING r.* INTO ended;
@@ -160,13 +207,13 @@ BEGIN
   END IF;
   -- Others may have waited for the room that it took, or for its end: the next run of its job may be for another host only.
   IF EXISTS (SELECT 1 FROM yardmaster.run_limits u JOIN yardmaster.limits l ON l.key = u.key WHERE u.run_id = ended.id AND l.running + 1 >= l.slots)
-    OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = ended.job_id AND r.status = 'WAITING' AND r.queued) THEN
+    OR EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = ended.job_id AND r.database_id = ended.database_id AND r.status = 'WAITING' AND r.queued) THEN
     PERFORM yardmaster.wake_workers();
   END IF;
-  UPDATE yardmaster.job j SET last_finish = ended.finished_at,
-    failures = CASE WHEN ended.reason IN ('cancelled', 'refused', 'locked') THEN j.failures
-      WHEN ended.status = 'CRITICAL' THEN j.failures + 1 ELSE 0 END
-  WHERE j.id = ended.job_id;
+  PERFORM yardmaster.count_end(ended.id, false);
+  IF finish_run.next_start IS NOT NULL THEN
+    PERFORM yardmaster.obey_next_start(ended.job_id, ended.database_id, finish_run.next_start);
+  END IF;
   UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => finish_run.lag),
     "position" = coalesce(finish_run."position", p."position"), leaves_out = coalesce(finish_run.leaves_out, interval '0')
   WHERE p.job_id = ended.job_id AND finish_run.lag IS NOT NULL;
@@ -174,8 +221,132 @@ BEGIN
 END
 $$;
 
+-- What the end of a run means for its job: totals, failures in a row, the pause that max_retries asks for, what comes after it.
+CREATE OR REPLACE FUNCTION yardmaster.count_end(run_id bigint, crashed boolean)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  ended yardmaster.run;
+  is_good boolean;
+  -- It says nothing about the job.
+  is_void boolean;
+  state yardmaster.job_state;
+BEGIN
+  SELECT * INTO ended FROM yardmaster.run r WHERE r.id = count_end.run_id;
+  is_good := ended.status IN ('OK', 'WARNING');
+  is_void := coalesce(ended.reason IN ('cancelled', 'refused', 'locked'), false);
+  UPDATE yardmaster.job_state s SET last_start = ended.started_at, last_finish = ended.finished_at, last_status = ended.status,
+    last_duration = ended.finished_at - ended.started_at, last_run = ended.id,
+    last_success = CASE WHEN is_good THEN ended.finished_at ELSE s.last_success END,
+    last_good_run = CASE WHEN is_good AND NOT is_void THEN ended.id ELSE s.last_good_run END,
+    failures = CASE WHEN is_void THEN s.failures WHEN is_good THEN 0 ELSE s.failures + 1 END,
+    troubles = CASE WHEN ended.status = 'OK' THEN 0 WHEN ended.reason IN ('cancelled', 'refused') THEN s.troubles ELSE s.troubles + 1 END,
+    crashed = count_end.crashed,
+    total_runs = s.total_runs + 1, total_successes = s.total_successes + is_good::integer, total_failures = s.total_failures + (NOT is_good)::integer
+  WHERE s.job_id = ended.job_id AND s.database_id = ended.database_id
+  RETURNING s.* INTO state;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  IF NOT is_good AND NOT is_void THEN
+    PERFORM yardmaster.apply_max_retries(state.job_id, state.database_id, state.failures);
+    PERFORM yardmaster.retry_triggered(ended.id, state.failures);
+  END IF;
+  IF NOT is_void THEN
+    PERFORM yardmaster.start_dependents(ended.job_id);
+  END IF;
+END
+$$;
+
+-- Pauses a job that failed as often in a row as its max_retries allows: where it runs in several databases, in the one where it did.
+CREATE OR REPLACE FUNCTION yardmaster.apply_max_retries(job_id integer, database_id bigint, failures integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  mine yardmaster.job;
+BEGIN
+  SELECT * INTO mine FROM yardmaster.job j WHERE j.id = apply_max_retries.job_id AND j.max_retries >= 0 AND apply_max_retries.failures >= j.max_retries;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  IF (SELECT count(*) FROM yardmaster.job_state s WHERE s.job_id = mine.id AND s.in_scope) > 1 THEN
+    UPDATE yardmaster.job_state s SET paused_at = clock_timestamp()
+    WHERE s.job_id = mine.id AND s.database_id = apply_max_retries.database_id AND s.paused_at IS NULL;
+    IF FOUND THEN
+      PERFORM yardmaster.reschedule(mine.id, apply_max_retries.database_id);
+    END IF;
+    RETURN;
+  END IF;
+  UPDATE yardmaster.job j SET status = 'paused', paused_at = clock_timestamp(), paused_by = 'max_retries', version = j.version + 1,
+    pause_note = format('It reached max_retries (%s) after %s consecutive failures.', j.max_retries, apply_max_retries.failures)
+  WHERE j.id = mine.id AND j.status = 'active';
+END
+$$;
+
+-- A start that a run asks for its own job wins over what the schedule says: a time, or infinity for none.
+CREATE OR REPLACE FUNCTION yardmaster.obey_next_start(job_id integer, database_id bigint, wanted text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  start timestamptz;
+BEGIN
+  start := CASE WHEN wanted ~ '^in ' THEN clock_timestamp() + substr(wanted, 4)::interval ELSE wanted::timestamptz END;
+  IF start = '-infinity' THEN
+    RETURN;
+  END IF;
+  UPDATE yardmaster.job_state s SET next_start = start, next_slot = start
+  WHERE s.job_id = obey_next_start.job_id AND s.database_id = obey_next_start.database_id AND s.scheduled;
+EXCEPTION WHEN data_exception THEN
+  -- What makes no sense as a time is what the procedure said, not a reason to lose its outcome.
+  RETURN;
+END
+$$;
+
 -- Whether the attempt with this token is over: what it left behind in a destination may be ended.
 CREATE OR REPLACE FUNCTION yardmaster.attempt_is_over(token uuid)
 RETURNS boolean LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT 1 FROM yardmaster.attempt a WHERE a.token = $1 AND a.status <> 'RUNNING')
+$$;
+
+-- Says which session in the target works for the attempt with this token. False where the attempt is over: then nothing may be begun.
+CREATE OR REPLACE FUNCTION yardmaster.claim_session(token uuid, pid integer, session_start timestamptz)
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE yardmaster.attempt a SET target_pid = claim_session.pid, target_start = claim_session.session_start
+  WHERE a.token = claim_session.token AND a.status = 'RUNNING';
+  RETURN FOUND;
+END
+$$;
+
+-- Sessions in the target that earlier attempts of the same job may have left there.
+CREATE OR REPLACE FUNCTION yardmaster.abandoned_sessions(token uuid)
+RETURNS TABLE (pid integer, session_start timestamptz, who text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT e.target_pid, e.target_start, format('attempt %s of run %s, by %s', e.number, e.run_id, e.worker)
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+  JOIN yardmaster.run o ON o.job_id = r.job_id AND o.database_id = r.database_id AND (o.id = r.id OR NOT r.shares)
+  JOIN yardmaster.attempt e ON e.run_id = o.id AND e.abandoned AND e.target_pid IS NOT NULL AND e.id <> a.id
+  WHERE a.token = $1
+$$;
+
+-- They are gone: whoever follows need not look for them.
+CREATE OR REPLACE FUNCTION yardmaster.settle_sessions(token uuid)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE yardmaster.attempt e SET abandoned = false
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+  JOIN yardmaster.run o ON o.job_id = r.job_id AND o.database_id = r.database_id AND (o.id = r.id OR NOT r.shares)
+  WHERE a.token = $1 AND e.run_id = o.id AND e.abandoned AND e.id <> a.id
+$$;
+
+-- The attempt ends, and it is not known whether its session in the target does: the next one looks.
+CREATE OR REPLACE FUNCTION yardmaster.abandon_session(token uuid)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE yardmaster.attempt a SET abandoned = true WHERE a.token = $1 AND a.status = 'RUNNING'
+$$;
+
+-- Why a run that is under way stands still: target_unknown where its database can't be asked, with what it said.
+CREATE OR REPLACE FUNCTION yardmaster.set_run_reason(token uuid, reason text, message text)
+RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE yardmaster.run r SET reason = $2, message = $3 FROM yardmaster.attempt a
+  WHERE a.token = $1 AND a.status = 'RUNNING' AND r.id = a.run_id AND r.status = 'RUNNING'
 $$;

@@ -52,33 +52,38 @@ BEGIN
   )
   SELECT a.code, a.status, a.job_name, a.text FROM alerts a
   UNION ALL
-  SELECT 1, 'OK', 'all jobs', format('nothing fails, hangs or is late; replications: %s, paused: %s', count(*), count(*) FILTER (WHERE w.status = 'paused'))
+  SELECT 1, 'OK', 'all jobs', format('nothing fails, hangs or is late; jobs: %s, paused: %s', count(*), count(*) FILTER (WHERE w.status = 'paused'))
   FROM watched w HAVING NOT EXISTS (SELECT 1 FROM alerts)
   ORDER BY 1 DESC, 2, 3;
 END
 $$;
 
--- What an alert is made of, by job.
+-- What an alert is made of, by job and database.
 CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
-  SELECT v.job_id, v.destination_database || ':' || v.destination_table AS job_name, v.status, v.late_after, j.failures,
-    v.schedule_interval IS NOT NULL OR v.cron IS NOT NULL AS has_schedule,
-    clock_timestamp() - coalesce(v.as_of, j.created_at) AS age,
-    coalesce(j.next_start, open.slot) AS due_at,
+  SELECT t.job_id, t.database_id, t.object AS job_name, t.kind, CASE WHEN s.paused_at IS NULL THEN t.status ELSE 'paused' END AS status,
+    v.late_after, s.failures, s.troubles,
+    j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL AS has_schedule,
+    -- Of a copy, how old what it holds is; of anything else, how long ago it last ended well.
+    clock_timestamp() - coalesce(CASE t.kind WHEN 'replication' THEN v.as_of ELSE s.last_success END, j.created_at) AS age,
+    coalesce(s.next_start, open.slot) AS due_at,
     ended.id AS last_run, ended.status AS last_status, ended.reason AS last_reason, ended.message AS last_message,
-    locked.runs AS locked, open.running, open.waiting
-  FROM yardmaster.replications v
-  JOIN yardmaster.job j ON j.id = v.job_id
+    locked.runs AS locked, open.running, open.waiting, open.since AS running_since
+  FROM yardmaster.job_targets t
+  JOIN yardmaster.job_state s ON s.job_id = t.job_id AND s.database_id = t.database_id
+  JOIN yardmaster.job j ON j.id = t.job_id
+  LEFT JOIN yardmaster.replications v ON v.job_id = t.job_id
   LEFT JOIN LATERAL (SELECT r.id, r.status, r.reason, r.message FROM yardmaster.run r
-    WHERE r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL') ORDER BY r.id DESC LIMIT 1) ended ON true
+    WHERE r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('OK', 'WARNING', 'CRITICAL') ORDER BY r.id DESC LIMIT 1) ended ON true
   CROSS JOIN LATERAL (SELECT min(r.slot) AS slot, count(*) FILTER (WHERE r.status = 'RUNNING') AS running,
-      count(*) FILTER (WHERE r.status = 'WAITING') AS waiting
-    FROM yardmaster.run r WHERE r.job_id = v.job_id AND r.status IN ('WAITING', 'RUNNING')) open
+      count(*) FILTER (WHERE r.status = 'WAITING') AS waiting, min(r.started_at) FILTER (WHERE r.status = 'RUNNING') AS since
+    FROM yardmaster.run r WHERE r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('WAITING', 'RUNNING')) open
   -- The newest runs, as far as each found the lock taken.
   CROSS JOIN LATERAL (SELECT count(*) AS runs FROM (
       SELECT bool_and(n.reason IS NOT DISTINCT FROM 'locked') OVER (ORDER BY n.id DESC) AS still FROM (
         SELECT r.id, r.reason FROM yardmaster.run r
-        WHERE ended.reason = 'locked' AND r.job_id = v.job_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
-        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked;
+        WHERE ended.reason = 'locked' AND r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
+        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked
+  WHERE t.in_scope;
 
 -- Whether somebody carries out what is due: a worker that is alive, or one that ended in good order a moment ago (a worker that
 -- is being replaced, a pass of run-due).

@@ -214,7 +214,7 @@ DECLARE
 BEGIN
   INSERT INTO yardmaster.host (name) SELECT set_drained.host WHERE set_drained.drained ON CONFLICT DO NOTHING;
   UPDATE yardmaster.host h SET drained_at = CASE WHEN set_drained.drained THEN clock_timestamp() END,
-    drained_by = CASE WHEN set_drained.drained THEN coalesce(nullif(current_setting('yardmaster.actor', true), ''), session_user) END
+    drained_by = CASE WHEN set_drained.drained THEN yardmaster.caller() END
   WHERE h.name = set_drained.host AND (h.drained_at IS NOT NULL) <> set_drained.drained;
   IF FOUND THEN
     PERFORM yardmaster.record_change(CASE WHEN before IS NULL THEN 'create' ELSE 'update' END, 'host', set_drained.host, before,

@@ -31,8 +31,8 @@ RETURNS timestamptz LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_tem
 #variable_conflict use_column
 BEGIN
   RETURN (
-    SELECT min(first.slot) FROM yardmaster.lane l CROSS JOIN LATERAL (
-      SELECT r.slot FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND r.lane = l.id ORDER BY r.lane, r.slot, r.id LIMIT 1) first
+    SELECT min(first.due_at) FROM yardmaster.lane l CROSS JOIN LATERAL (
+      SELECT r.due_at FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.queued AND r.lane = l.id ORDER BY r.lane, r.due_at, r.id LIMIT 1) first
     WHERE l.site = oldest_slot.site OR l.site IS NULL AND oldest_slot.site IS NULL);
 END
 $$;
@@ -96,31 +96,36 @@ BEGIN
 END
 $$;
 
--- Puts a job, and its runs that wait, into the lane of its site and of the limits that could count for it. Whatever changes one of
--- these calls it.
-CREATE OR REPLACE FUNCTION yardmaster.set_lane(job_id integer)
-RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+-- Puts a job, and its runs that wait, into the lanes of its site, its priority and the limits that could count for it: one in each
+-- database. Whatever changes one of these calls it.
+CREATE OR REPLACE FUNCTION yardmaster.set_lanes(job_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   its record;
   its_lane integer;
 BEGIN
-  SELECT j.site, ARRAY(
-      SELECT DISTINCT k COLLATE "C" FROM unnest(ARRAY['site:' || j.site, 'database:' || s.name, 'database:' || d.name, j.pool]) k
-      WHERE k IS NOT NULL ORDER BY 1) AS keys INTO its
-  FROM yardmaster.job j
-  LEFT JOIN yardmaster.replication r ON r.job_id = j.id
-  LEFT JOIN yardmaster.managed_database s ON s.id = r.source_database
-  LEFT JOIN yardmaster.managed_database d ON d.id = r.destination_database
-  WHERE j.id = set_lane.job_id;
+  FOR its IN
+    SELECT t.database_id, t.site, t.priority, t.task, ARRAY(
+      SELECT DISTINCT k COLLATE "C" FROM unnest(ARRAY['site:' || t.site, 'database:' || s.name, 'database:' || d.name, t.pool]) k
+      WHERE k IS NOT NULL ORDER BY 1) AS keys
+    FROM yardmaster.job_targets t
+    LEFT JOIN yardmaster.replication r ON r.job_id = t.job_id
+    LEFT JOIN yardmaster.managed_database s ON s.id = r.source_database
+    LEFT JOIN yardmaster.managed_database d ON d.id = t.database_id
+    WHERE t.job_id = set_lanes.job_id
   LOOP
-    SELECT l.id INTO its_lane FROM yardmaster.lane l WHERE l.keys = its.keys;
-    EXIT WHEN FOUND;
-    INSERT INTO yardmaster.lane (site, keys) VALUES (its.site, its.keys) ON CONFLICT DO NOTHING;
+    LOOP
+      SELECT l.id INTO its_lane FROM yardmaster.lane l
+      WHERE l.keys = its.keys AND l.priority = its.priority AND coalesce(l.task, '') = coalesce(its.task, '');
+      EXIT WHEN FOUND;
+      INSERT INTO yardmaster.lane (site, keys, priority, task) VALUES (its.site, its.keys, its.priority, its.task) ON CONFLICT DO NOTHING;
+    END LOOP;
+    UPDATE yardmaster.job_state s SET lane = its_lane
+    WHERE s.job_id = set_lanes.job_id AND s.database_id = its.database_id AND s.lane IS DISTINCT FROM its_lane;
+    UPDATE yardmaster.run r SET lane = its_lane, site = its.site
+    WHERE r.job_id = set_lanes.job_id AND r.database_id = its.database_id AND r.status = 'WAITING';
   END LOOP;
-  UPDATE yardmaster.job j SET lane = its_lane WHERE j.id = set_lane.job_id AND j.lane IS DISTINCT FROM its_lane;
-  UPDATE yardmaster.run r SET lane = its_lane, site = its.site WHERE r.job_id = set_lane.job_id AND r.status = 'WAITING';
-  RETURN its_lane;
 END
 $$;
 
@@ -129,8 +134,14 @@ CREATE OR REPLACE FUNCTION yardmaster.give_lane()
 RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- Locked: whoever gives the job another lane right now does not see this run wait.
-  SELECT j.lane, j.site INTO NEW.lane, NEW.site FROM yardmaster.job j WHERE j.id = NEW.job_id FOR KEY SHARE;
-  NEW.lane := coalesce(NEW.lane, yardmaster.set_lane(NEW.job_id));
+  SELECT s.lane, j.site INTO NEW.lane, NEW.site FROM yardmaster.job j
+  LEFT JOIN yardmaster.job_state s ON s.job_id = j.id
+  WHERE j.id = NEW.job_id ORDER BY s.database_id = NEW.database_id DESC NULLS LAST LIMIT 1 FOR KEY SHARE OF j;
+  IF NEW.lane IS NULL THEN
+    PERFORM yardmaster.set_lanes(NEW.job_id);
+    NEW.lane := (SELECT s.lane FROM yardmaster.job_state s WHERE s.job_id = NEW.job_id ORDER BY s.database_id = NEW.database_id DESC LIMIT 1);
+  END IF;
+  NEW.due_at := coalesce(NEW.due_at, NEW.slot);
   RETURN NEW;
 END
 $$;
@@ -138,16 +149,16 @@ CREATE OR REPLACE TRIGGER give_lane BEFORE INSERT ON yardmaster.run FOR EACH ROW
 CREATE OR REPLACE TRIGGER give_lane_back BEFORE UPDATE OF status ON yardmaster.run FOR EACH ROW
   WHEN (NEW.status = 'WAITING' AND OLD.status <> 'WAITING') EXECUTE FUNCTION yardmaster.give_lane();
 
--- However a job's site or pool was changed.
+-- However a job's site, pool or priority was changed.
 CREATE OR REPLACE FUNCTION yardmaster.change_lane()
 RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM yardmaster.set_lane(NEW.id);
+  PERFORM yardmaster.set_lanes(NEW.id);
   RETURN NULL;
 END
 $$;
-CREATE OR REPLACE TRIGGER change_lane AFTER UPDATE OF site, pool ON yardmaster.job FOR EACH ROW
-  WHEN ((OLD.site, OLD.pool) IS DISTINCT FROM (NEW.site, NEW.pool)) EXECUTE FUNCTION yardmaster.change_lane();
+CREATE OR REPLACE TRIGGER change_lane AFTER UPDATE OF site, pool, priority ON yardmaster.job FOR EACH ROW
+  WHEN ((OLD.site, OLD.pool, OLD.priority) IS DISTINCT FROM (NEW.site, NEW.pool, NEW.priority)) EXECUTE FUNCTION yardmaster.change_lane();
 
 -- Sites whose work a host may take now, and for how long that must have been due; with NULL for work of no site. Nothing for a host
 -- that is drained.
@@ -176,15 +187,18 @@ BEGIN
 END
 $$;
 
--- Lanes of these sites. `full_keys`: limits that are used up; `full_sites`: sites of which the host runs as much as it may.
-CREATE OR REPLACE FUNCTION yardmaster.open_lanes(host text, full_keys text[], full_sites text[])
-RETURNS TABLE (lane integer, wait interval) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- Lanes of these sites that a worker with these `kinds` may serve (a task is the kind `task:NAME`). `full_keys`: limits that are used
+-- up; `full_sites`: sites of which the host runs as much as it may.
+CREATE OR REPLACE FUNCTION yardmaster.open_lanes(host text, kinds text[], full_keys text[], full_sites text[])
+RETURNS TABLE (lane integer, priority integer, wait interval) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
   WITH open AS MATERIALIZED (SELECT o.site, o.wait FROM yardmaster.open_sites(open_lanes.host) o)
-  SELECT l.id, o.wait FROM open o JOIN yardmaster.lane l ON l.site = o.site WHERE NOT l.keys && full_keys AND l.site <> ALL (full_sites)
+  SELECT l.id, l.priority, o.wait FROM open o JOIN yardmaster.lane l ON l.site = o.site
+  WHERE NOT l.keys && full_keys AND l.site <> ALL (full_sites) AND (l.task IS NULL OR 'task:' || l.task = ANY (kinds))
   UNION ALL
-  SELECT l.id, o.wait FROM open o JOIN yardmaster.lane l ON l.site IS NULL WHERE o.site IS NULL AND NOT l.keys && full_keys;
+  SELECT l.id, l.priority, o.wait FROM open o JOIN yardmaster.lane l ON l.site IS NULL
+  WHERE o.site IS NULL AND NOT l.keys && full_keys AND (l.task IS NULL OR 'task:' || l.task = ANY (kinds));
 END
 $$;

@@ -1,19 +1,33 @@
 -- How work gets to workers: what is due, and who is given what of it.
 
+-- What whoever carries out a run of a job has to know. JSON within it is text, so that no digit is lost; intervals are milliseconds.
+CREATE OR REPLACE FUNCTION yardmaster.call_of_run(run_id bigint)
+RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT jsonb_build_object('database', d.name, 'application_name', format('%s [%s]', coalesce(j.name, 'User-Defined Action'), j.id),
+      'proc_schema', a.proc_schema, 'proc_name', a.proc_name, 'statements', a.statements, 'task', a.task, 'config', a.config::text,
+      'params', (r.options -> 'params')::text, 'max_runtime', extract(epoch FROM j.max_runtime) * 1000, 'overlaps', j.overlap = 'allow',
+      'repeatable', coalesce(j.retry_on_crash, '') <> 'never' AND j.max_retries <> 0, 'slot', r.slot)
+    FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id JOIN yardmaster.job_action a ON a.job_id = j.id
+    LEFT JOIN yardmaster.managed_database d ON d.id = r.database_id WHERE r.id = call_of_run.run_id);
+END
+$$;
+
 -- Runs that wait for a worker and could begin now, as far as their jobs go.
 CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
-  SELECT r.id, r.slot, j.kind
+  SELECT r.id, r.due_at, j.kind
   FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id
   WHERE r.status = 'WAITING' AND r.queued
     AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
-    AND NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id
-      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.slot, other.id) < (r.slot, r.id)));
+    AND (r.shares OR NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.database_id = r.database_id
+      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.due_at, other.id) < (r.due_at, r.id))));
 
--- Takes work for a worker: slots that are due become runs, and of the runs that wait and that its host may take, oldest first, at
--- most `slots` become the worker's, each with a new attempt. No run is ever given twice, and never two of one job. `job_ids`:
--- only of these jobs.
+-- Takes work for a worker: slots that are due become runs, and of the runs that wait and that its host may take, the highest priority
+-- and then the oldest first, at most `slots` become the worker's, each with a new attempt. No run is ever given twice, and never two of
+-- one job in one database. `kinds`: what it can carry out: replication, procedure, sql, task:NAME. `job_ids`: only of these jobs.
 CREATE OR REPLACE FUNCTION yardmaster.claim_runs(worker_id bigint, kinds text[], slots integer, job_ids integer[] DEFAULT NULL)
-RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
+RETURNS TABLE (run_id bigint, job_id integer, kind text, object text, operation text, options jsonb, attempt integer, token uuid, call jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -48,11 +62,11 @@ BEGIN
       full_sites := ARRAY(SELECT h.site FROM yardmaster.host_room h WHERE h.host = mine.host AND NOT h.of_host AND h.room <= 0);
     END IF;
     EXIT WHEN free <= 0;
-    waiting := CASE WHEN job_ids IS NULL THEN yardmaster.oldest_waiting(mine.host, width, full_keys, full_sites)
-      ELSE yardmaster.waiting_of_jobs(mine.host, job_ids, full_keys, full_sites) END;
+    waiting := CASE WHEN job_ids IS NULL THEN yardmaster.oldest_waiting(mine.host, kinds, width, full_keys, full_sites)
+      ELSE yardmaster.waiting_of_jobs(mine.host, kinds, job_ids, full_keys, full_sites) END;
     -- Joined, not `= ANY`: without statistics PostgreSQL 14 looks for each of all that wait in the whole list, 30 s where 20,000 are paused.
-    able := ARRAY(SELECT r.id FROM unnest(waiting) u(id) JOIN yardmaster.claimable_runs r ON r.id = u.id WHERE r.kind = ANY (kinds)
-      ORDER BY r.slot, r.id);
+    able := ARRAY(SELECT r.id FROM unnest(waiting) WITH ORDINALITY u(id, place) JOIN yardmaster.claimable_runs r ON r.id = u.id
+      WHERE r.kind = 'task' OR r.kind = ANY (kinds) ORDER BY u.place);
     IF is_limited THEN
       able := yardmaster.within_limits(mine.host, able);
     END IF;
@@ -67,16 +81,16 @@ BEGIN
     PERFORM yardmaster.wake_workers();
   END IF;
   RETURN QUERY
-  SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
-  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
-  WHERE a.id = ANY (given) ORDER BY r.slot, r.id;
+  SELECT r.id, r.job_id, j.kind, r.object, r.operation, r.options, a.number, a.token, CASE WHEN r.operation = 'call' THEN yardmaster.call_of_run(r.id) END
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id JOIN yardmaster.job j ON j.id = r.job_id
+  WHERE a.id = ANY (given) ORDER BY a.id;
 END
 $$;
 
--- The runs that have waited longest of those that a host may take, as far as placement and limits go: `most`, or all where there are
--- fewer. Lane by lane, so that what the host may not take is not even read: first the lanes whose oldest run is oldest, then the
--- oldest runs of these.
-CREATE OR REPLACE FUNCTION yardmaster.oldest_waiting(host text, most integer, full_keys text[], full_sites text[])
+-- The runs that come first of those that a host may take, as far as placement, limits and kinds go: `most`, or all where there are
+-- fewer. Lane by lane, so that what the host may not take is not even read: first the lanes of the highest priority, of these the ones
+-- whose oldest run is oldest, then the oldest runs of these.
+CREATE OR REPLACE FUNCTION yardmaster.oldest_waiting(host text, kinds text[], most integer, full_keys text[], full_sites text[])
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -84,28 +98,28 @@ DECLARE
 BEGIN
   RETURN ARRAY(
     WITH head AS MATERIALIZED (
-      SELECT o.lane, until - o.wait AS due_by FROM yardmaster.open_lanes(oldest_waiting.host, full_keys, full_sites) o CROSS JOIN LATERAL (
-        SELECT r.slot, r.id FROM yardmaster.run r
-        WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.slot <= until - o.wait
-        ORDER BY r.lane, r.slot, r.id LIMIT 1) first
-      ORDER BY first.slot, first.id LIMIT most)
+      SELECT o.lane, o.priority, until - o.wait AS due_by FROM yardmaster.open_lanes(oldest_waiting.host, kinds, full_keys, full_sites) o CROSS JOIN LATERAL (
+        SELECT r.due_at, r.id FROM yardmaster.run r
+        WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.due_at <= until - o.wait
+        ORDER BY r.lane, r.due_at, r.id LIMIT 1) first
+      ORDER BY o.priority DESC, first.due_at, first.id LIMIT most)
     SELECT c.id FROM head h CROSS JOIN LATERAL (
-      SELECT r.id, r.slot FROM yardmaster.run r
-      WHERE r.status = 'WAITING' AND r.queued AND r.lane = h.lane AND r.slot <= h.due_by
-      ORDER BY r.lane, r.slot, r.id LIMIT most) c
-    ORDER BY c.slot, c.id LIMIT most);
+      SELECT r.id, r.due_at FROM yardmaster.run r
+      WHERE r.status = 'WAITING' AND r.queued AND r.lane = h.lane AND r.due_at <= h.due_by
+      ORDER BY r.lane, r.due_at, r.id LIMIT most) c
+    ORDER BY h.priority DESC, c.due_at, c.id LIMIT most);
 END
 $$;
 
--- The runs of these jobs that wait and that a host may take, as far as placement and limits go.
-CREATE OR REPLACE FUNCTION yardmaster.waiting_of_jobs(host text, job_ids integer[], full_keys text[], full_sites text[])
+-- The runs of these jobs that wait and that a host may take, as far as placement, limits and kinds go.
+CREATE OR REPLACE FUNCTION yardmaster.waiting_of_jobs(host text, kinds text[], job_ids integer[], full_keys text[], full_sites text[])
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   RETURN ARRAY(
-    SELECT r.id FROM yardmaster.run r JOIN yardmaster.open_lanes(waiting_of_jobs.host, full_keys, full_sites) o ON o.lane = r.lane
-    WHERE r.job_id = ANY (job_ids) AND r.status = 'WAITING' AND r.queued AND r.slot <= clock_timestamp() - o.wait
-    ORDER BY r.slot, r.id);
+    SELECT r.id FROM yardmaster.run r JOIN yardmaster.open_lanes(waiting_of_jobs.host, kinds, full_keys, full_sites) o ON o.lane = r.lane
+    WHERE r.job_id = ANY (job_ids) AND r.status = 'WAITING' AND r.queued AND r.due_at <= clock_timestamp() - o.wait
+    ORDER BY o.priority DESC, r.due_at, r.id);
 END
 $$;
 
@@ -120,25 +134,27 @@ DECLARE
   begun bigint[];
 BEGIN
   WITH taken AS (
-    SELECT r.id, c.code FROM unnest(run_ids) u(id) JOIN yardmaster.run r ON r.id = u.id
+    SELECT r.id, c.code, u.place FROM unnest(run_ids) WITH ORDINALITY u(id, place) JOIN yardmaster.run r ON r.id = u.id
     JOIN yardmaster.worker w ON w.id = begin_attempts.worker_id
     CROSS JOIN yardmaster.placement d
     LEFT JOIN yardmaster.site s ON s.name = r.site
     LEFT JOIN yardmaster.binding b ON b.site = r.site AND b.host = w.host
     CROSS JOIN LATERAL (SELECT yardmaster.placement_code(r.site, w.host, b.binding,
       ARRAY(SELECT p.host FROM yardmaster.binding p WHERE p.site = r.site AND p.binding = 'prefer' AND p.host = ANY (active)),
-      CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END, clock_timestamp() - r.slot, true,
+      CASE WHEN s.inherits_fallback THEN d.fallback_after ELSE s.fallback_after END, clock_timestamp() - r.due_at, true,
       EXISTS (SELECT 1 FROM yardmaster.host h WHERE h.name = w.host AND h.drained_at IS NOT NULL), false, false) AS code OFFSET 0) c
     WHERE r.status = 'WAITING' AND yardmaster.placement_allows(c.code)
-    ORDER BY r.slot, r.id LIMIT most FOR UPDATE OF r SKIP LOCKED
+    ORDER BY u.place LIMIT most FOR UPDATE OF r SKIP LOCKED
   ), started AS (
-    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp())
+    UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, message = NULL, started_at = coalesce(r.started_at, clock_timestamp()),
+      config = CASE WHEN r.operation = 'call' THEN yardmaster.config_of_run(r.job_id, r.options) END
     -- By an array: the planner takes a limit that it does not know for a tenth of what waits, and may read every run there ever was.
     WHERE r.id = ANY (ARRAY(SELECT t.id FROM taken t))
   ), attempts AS (
     INSERT INTO yardmaster.attempt (run_id, number, worker_id, worker, host, status, placement)
     SELECT t.id, 1 + coalesce((SELECT max(a.number) FROM yardmaster.attempt a WHERE a.run_id = t.id), 0), w.id, w.name, w.host, 'RUNNING', t.code
     FROM taken t, yardmaster.worker w WHERE w.id = begin_attempts.worker_id
+    ORDER BY t.place
     RETURNING id
   )
   SELECT array_agg(a.id) INTO begun FROM attempts a;
@@ -150,11 +166,21 @@ $$;
 
 -- What a worker is believed to carry out: a claim whose answer was lost is found here.
 CREATE OR REPLACE FUNCTION yardmaster.held_runs(worker_id bigint)
-RETURNS TABLE (run_id bigint, job_id integer, object text, operation text, options jsonb, attempt integer, token uuid)
+RETURNS TABLE (run_id bigint, job_id integer, kind text, object text, operation text, options jsonb, attempt integer, token uuid, call jsonb)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT r.id, r.job_id, r.object, r.operation, r.options, a.number, a.token
-  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+  SELECT r.id, r.job_id, j.kind, r.object, r.operation, r.options, a.number, a.token, CASE WHEN r.operation = 'call' THEN yardmaster.call_of_run(r.id) END
+  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id JOIN yardmaster.job j ON j.id = r.job_id
   WHERE a.worker_id = $1 AND a.status = 'RUNNING' AND r.queued
+$$;
+
+-- What the action of a run is given: the job's config, with the parameters of the run laid over it.
+CREATE OR REPLACE FUNCTION yardmaster.config_of_run(job_id integer, options jsonb)
+RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN options ? 'params' THEN coalesce(a.config, '{}') || (options -> 'params') ELSE a.config END
+    FROM yardmaster.job_action a WHERE a.job_id = config_of_run.job_id);
+END
 $$;
 
 -- Slots that are due become runs that wait, the oldest first, no more at once than keeps a claim short. Each is taken by one
@@ -166,30 +192,74 @@ DECLARE
   -- A value, so that the index ends the search where the future begins.
   until timestamptz := clock_timestamp();
   made integer;
+  -- Whose overlap or dependencies are to be looked at.
+  others jsonb;
 BEGIN
   -- Nearly always: what follows costs a claim as much as the rest of it.
-  IF (SELECT j.next_start FROM yardmaster.job j WHERE j.status = 'active' AND j.next_start IS NOT NULL
-      ORDER BY j.next_start, j.id LIMIT 1) <= until IS NOT TRUE THEN
+  IF (SELECT s.next_start FROM yardmaster.job_state s WHERE s.scheduled AND s.next_start IS NOT NULL
+      ORDER BY s.next_start, s.job_id, s.database_id LIMIT 1) <= until IS NOT TRUE THEN
     RETURN 0;
   END IF;
   WITH due AS (
-    SELECT j.id FROM yardmaster.job j
-    WHERE j.status = 'active' AND j.next_start <= until AND j.kind = ANY (kinds)
-      AND (job_ids IS NULL OR j.id = ANY (job_ids))
-    ORDER BY j.next_start, j.id LIMIT 200
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT s.job_id, s.database_id, coalesce(s.next_slot, s.next_start) AS next_slot, s.next_start, t.object, t.operation, t.site, t.lane, t.overlap = 'allow' AS shares,
+      -- Too late to be simply run: how many slots were missed, and which of them are made up for, is decided with the next start.
+      t.catch_up IS NOT NULL AND s.next_start < until - greatest(t.catch_up, interval '5 seconds') AS is_missed,
+      t.overlap IN ('skip', 'allow') AND NOT EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.job_id = s.job_id) AS is_plain
+    FROM yardmaster.job_state s JOIN yardmaster.job_targets t ON t.job_id = s.job_id AND t.database_id = s.database_id
+    WHERE s.scheduled AND s.next_start <= until AND t.work = ANY (kinds) AND (job_ids IS NULL OR s.job_id = ANY (job_ids))
+      -- One of the schedule's is open: a start that was set meanwhile waits for its end. What somebody asked for is not: it may be
+      -- cancelled, or have parameters.
+      AND (t.overlap <> 'skip' OR NOT EXISTS (SELECT 1 FROM yardmaster.run r
+        WHERE r.job_id = s.job_id AND r.database_id = s.database_id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested))
+    ORDER BY s.next_start, s.job_id, s.database_id LIMIT 200
+    FOR NO KEY UPDATE OF s SKIP LOCKED
   ), moved AS (
-    UPDATE yardmaster.job j SET next_start = NULL, last_slot = j.next_start WHERE j.id = ANY (ARRAY(SELECT d.id FROM due d))
-    RETURNING j.id, j.last_slot AS slot
+    UPDATE yardmaster.job_state s SET next_start = NULL, next_slot = NULL, last_slot = CASE WHEN d.is_missed THEN s.last_slot ELSE d.next_slot END
+    FROM due d WHERE s.job_id = d.job_id AND s.database_id = d.database_id
+    RETURNING d.*
+  ), plain AS (
+    INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, lane, status, queued, requested, shares)
+    SELECT m.job_id, m.next_slot, m.next_start, m.database_id, m.operation, m.object, m.site, m.lane, 'WAITING', true, false, m.shares
+    FROM moved m WHERE NOT m.is_missed AND m.is_plain
+    ON CONFLICT ON CONSTRAINT run_job_id_slot_database_id_key DO NOTHING
+    RETURNING 1
   )
-  INSERT INTO yardmaster.run (job_id, slot, database_id, operation, object, site, lane, status, queued, requested)
-  SELECT m.id, m.slot, v.destination_database_id, 'refresh', v.destination_database || ':' || v.destination_table, v.site, v.lane, 'WAITING', true, false
-  FROM moved m JOIN yardmaster.replications v ON v.job_id = m.id
-  -- One of the schedule's is open already: it is what this slot would have been. What somebody asked for is not: it may be
-  -- cancelled, or have a limit.
-  WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = m.id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested)
-  ON CONFLICT (job_id, slot, database_id) DO NOTHING;
+  SELECT (SELECT count(*) FROM plain), (SELECT jsonb_agg(to_jsonb(m)) FROM moved m WHERE NOT m.is_missed AND NOT m.is_plain) INTO made, others;
+  RETURN made + coalesce((
+    SELECT sum(yardmaster.make_runs(o.job_id, o.database_id, ARRAY[o.next_slot], o.next_start))
+    FROM jsonb_to_recordset(others) AS o(job_id integer, database_id bigint, next_slot timestamptz, next_start timestamptz)), 0);
+END
+$$;
+
+-- Makes the runs of slots, as the job's overlap policy has it; each slot once. `due_at`: when they may start; else now. Returns how many.
+CREATE OR REPLACE FUNCTION yardmaster.make_runs(job_id integer, database_id bigint, slots timestamptz[], due_at timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  target yardmaster.job_targets;
+  made integer;
+BEGIN
+  SELECT * INTO target FROM yardmaster.job_targets t WHERE t.job_id = make_runs.job_id AND t.database_id = make_runs.database_id;
+  IF target.overlap = 'buffer' AND EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = make_runs.job_id
+      AND r.database_id = make_runs.database_id AND r.status = 'WAITING' AND NOT r.requested) THEN
+    PERFORM yardmaster.skip_slots(make_runs.job_id, make_runs.database_id, slots[1], slots[cardinality(slots)], cardinality(slots), 'overlap');
+    RETURN 0;
+  END IF;
+  IF target.overlap = 'cancel' THEN
+    PERFORM yardmaster.cancel_run(r.id, format('the slot of %s, by its overlap policy', to_char(slots[cardinality(slots)], 'YYYY-MM-DD HH24:MI:SS TZ')))
+    FROM yardmaster.run r WHERE r.job_id = make_runs.job_id AND r.database_id = make_runs.database_id AND r.status IN ('WAITING', 'RUNNING')
+      AND NOT r.requested;
+  END IF;
+  INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, lane, status, queued, requested, shares)
+  SELECT target.job_id, u.slot, coalesce(make_runs.due_at, greatest(u.slot, clock_timestamp())), target.database_id, target.operation, target.object,
+    target.site, target.lane, 'WAITING', true, false, target.overlap = 'allow'
+  FROM unnest(slots) WITH ORDINALITY AS u(slot, place) ORDER BY u.place
+  ON CONFLICT ON CONSTRAINT run_job_id_slot_database_id_key DO NOTHING;
   GET DIAGNOSTICS made = ROW_COUNT;
+  -- What starts behind others waits for them; held runs are let go by the ends of those.
+  PERFORM yardmaster.hold_run(r.id) FROM yardmaster.run r
+  WHERE r.job_id = make_runs.job_id AND r.database_id = make_runs.database_id AND r.slot = ANY (slots) AND r.status = 'WAITING' AND r.queued
+    AND EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.job_id = make_runs.job_id);
   RETURN made;
 END
 $$;
@@ -197,13 +267,16 @@ $$;
 -- Seconds until the next slot is due; negative when one is, NULL when none is known.
 CREATE OR REPLACE FUNCTION yardmaster.seconds_until_due(kinds text[])
 RETURNS float8 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT extract(epoch FROM j.next_start - clock_timestamp())::float8 FROM yardmaster.job j
-  WHERE j.status = 'active' AND j.next_start IS NOT NULL AND j.kind = ANY ($1)
-  ORDER BY j.next_start, j.id LIMIT 1
+  SELECT extract(epoch FROM s.next_start - clock_timestamp())::float8
+  FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
+  WHERE s.scheduled AND s.next_start IS NOT NULL AND isfinite(s.next_start) AND (j.kind = 'task' OR j.kind = ANY ($1))
+    AND (j.overlap <> 'skip' OR s.next_start > clock_timestamp() OR NOT EXISTS (SELECT 1 FROM yardmaster.run r
+      WHERE r.job_id = s.job_id AND r.database_id = s.database_id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested))
+  ORDER BY s.next_start, s.job_id, s.database_id LIMIT 1
 $$;
 
--- Seconds until there may be something new for a worker: the next slot that is due, or a run that waits for another host and that
--- its own may take then. NULL when nothing is known.
+-- Seconds until there may be something new for a worker: the next slot that is due, a run that waits for its time, or one that waits for
+-- another host and that its own may take then. NULL when nothing is known.
 CREATE OR REPLACE FUNCTION yardmaster.seconds_until_work(worker_id bigint, kinds text[])
 RETURNS float8 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -212,11 +285,12 @@ DECLARE
   since timestamptz := clock_timestamp();
 BEGIN
   RETURN least(yardmaster.seconds_until_due(kinds), (
-    SELECT min(extract(epoch FROM next.slot + o.wait - clock_timestamp()))::float8
-    FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_lanes(w.host, '{}', '{}') o CROSS JOIN LATERAL (
-      SELECT r.slot FROM yardmaster.run r
-      WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.slot > since - o.wait
-      ORDER BY r.lane, r.slot, r.id LIMIT 1) next
-    WHERE w.id = seconds_until_work.worker_id AND o.wait > interval '0'));
+    SELECT min(extract(epoch FROM next.due_at + o.wait - clock_timestamp()))::float8
+    FROM yardmaster.worker w CROSS JOIN LATERAL yardmaster.open_lanes(w.host, kinds, '{}', '{}') o CROSS JOIN LATERAL (
+      SELECT r.due_at FROM yardmaster.run r
+      WHERE r.status = 'WAITING' AND r.queued AND r.lane = o.lane AND r.due_at > since - o.wait
+      ORDER BY r.lane, r.due_at, r.id LIMIT 1) next
+    WHERE w.id = seconds_until_work.worker_id AND o.wait > interval '0'),
+    (SELECT extract(epoch FROM min(r.due_at) - clock_timestamp())::float8 FROM yardmaster.run r WHERE r.status = 'WAITING' AND r.due_at > since));
 END
 $$;

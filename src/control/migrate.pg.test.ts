@@ -250,7 +250,9 @@ describe('the schema', () => {
     const session = await open(database)
     await migrate(session)
     const unset = await database.query(`select proname from pg_proc where pronamespace = 'yardmaster'::regnamespace
-      and prosqlbody is null and not coalesce(proconfig::text like '%search_path=%', false)`)
+      and prosqlbody is null and not coalesce(proconfig::text like '%search_path=%', false)
+      -- A procedure with settings of its own may not commit.
+      and proname not in ('run_job', 'wait')`)
     expect(unset).toEqual([])
     await session.end()
   })

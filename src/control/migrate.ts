@@ -128,7 +128,7 @@ async function revokeFromPublic(session: Session): Promise<void> {
         from pg_catalog.pg_class c
         where c.relnamespace = 'yardmaster'::regnamespace and c.relkind in ('r', 'v', 'S') and pg_has_role(c.relowner, 'USAGE')
         union all
-        select pg_catalog.format('revoke all on function %s from public', p.oid::regprocedure)
+        select pg_catalog.format('revoke all on routine %s from public', p.oid::regprocedure)
         from pg_catalog.pg_proc p
         where p.pronamespace = 'yardmaster'::regnamespace and pg_has_role(p.proowner, 'USAGE')
       loop

@@ -155,7 +155,7 @@ test('a run that has cost five workers is not given to a sixth; its job counts a
       message: expect.stringContaining('attempt 5; no worker takes this run any more'),
     },
   ])
-  expect(await database.query('select failures, last_finish is not null as ended from yardmaster.job')).toEqual([
+  expect(await database.query('select failures, last_finish is not null as ended from yardmaster.job_state')).toEqual([
     { failures: 1, ended: true },
   ])
   expect(await claim(database, 1)).toBe('')

@@ -46,7 +46,7 @@ async function stage(label: string): Promise<Stage> {
           [`t${copies}`, options],
         )
       }
-      await database.query(`update yardmaster.run set slot = slot - interval '10 minutes' where status = 'WAITING'`)
+      await database.query(`update yardmaster.run set due_at = due_at - interval '10 minutes' where status = 'WAITING'`)
     },
     claim: async (host) => {
       await database.query(

@@ -56,13 +56,13 @@ test('a cron expression that was written in SQL is read here; one that makes no 
 
 test('a decision is not written when what it rests on has changed meanwhile', async () => {
   const { database } = await jobs('changed', ['{"schedule_interval": "90 seconds"}'])
-  const [job] = await database.query<{ job_id: number; facts: string }>(
-    'select job_id, facts from yardmaster.undecided_jobs(9)',
+  const [state] = await database.query<{ job_id: number; database_id: string; facts: string }>(
+    'select job_id, database_id, facts from yardmaster.undecided_states(9)',
   )
   await database.query(`select yardmaster.alter_replication(1000, '{"schedule_interval": "1 hour"}')`)
   const written = await database.query(
-    `select yardmaster.set_next_starts(array[$1::int], array[$2], array[now()], array[90.0]) as n`,
-    [job?.job_id, job?.facts],
+    'select yardmaster.set_next_starts($1) as n',
+    [JSON.stringify([{ ...state, start: new Date(), slot: new Date(), period: 90, catch_up: [], skipped: [] }])],
   )
   expect(written).toEqual([{ n: 0 }])
 })

@@ -1,97 +1,119 @@
 import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { sql } from '../postgres/sql.ts'
-import { nextStart, nextStarts, type Schedule } from './schedule.ts'
+import { decideStart, type StartPolicy } from './next-start.ts'
+import type { Schedule } from './schedule.ts'
 
-/** Jobs that are decided at once. */
+/** States that are decided at once. */
 const batch = 500
-/** TimescaleDB's default, in milliseconds. */
-const retryPeriod = 300_000
 
-/** A job whose next start is to be decided, as the SQL function `undecided_jobs` has it. */
-interface UndecidedJob {
+/** A job in one of its databases, whose next start is to be decided, as the SQL function `undecided_states` has it. */
+interface UndecidedState {
   job_id: number
+  database_id: string
   facts: string
+  now: Date
+  kind: string
   months: number | null
   days: number | null
   milliseconds: number | null
   cron: string | null
   timezone: string
+  fixed: boolean
   origin: Date
   last_slot: Date | null
+  last_start: Date | null
   last_finish: Date | null
   failures: number
+  crashed: boolean
+  /** Seconds. */
+  retry_period: number
+  crash_pause: number
+  overlap: StartPolicy['overlap']
+  catch_up: number | null
+  jitter: number
+  open: boolean
 }
 
-interface Decision {
-  readonly jobId: number
-  readonly facts: string
-  readonly start: Date
-  /** Seconds from this start to the one after it. */
-  readonly period: number
-}
+/** As the SQL function `set_next_starts` takes it. */
+type Decision = Readonly<Record<string, unknown>>
 
 /**
- * Decides the next start of every job that has a schedule and none yet: after each run, and when a schedule was made or
- * changed, also by SQL. Any process may do so; a decision is written only while nothing that it rests on has changed. A job
- * whose schedule makes no sense is paused, with the reason as its note. Returns how many were decided.
+ * Decides the next start of every job that has a schedule and none yet, in each database that it runs in: after each run, and when
+ * a schedule was made or changed, also by SQL. Any process may do so; a decision is written only while nothing that it rests on has
+ * changed. A job whose schedule makes no sense is paused, with the reason as its note. Returns how many were decided.
  */
 export async function decideNextStarts(control: Control, patience = 0): Promise<number> {
   let written = 0
   for (;;) {
-    const jobs = await control.perform(
-      (session) => session.query<UndecidedJob>(sql`select * from yardmaster.undecided_jobs(${batch})`),
+    const states = await control.perform(
+      (session) => session.query<UndecidedState>(sql`select * from yardmaster.undecided_states(${batch})`),
       patience,
     )
     const decisions: Decision[] = []
-    for (const job of jobs) {
+    for (const state of states) {
       try {
-        decisions.push(decide(job))
+        decisions.push(decide(state))
       } catch (error) {
         if (!(error instanceof Failure)) throw error
-        await pause(control, job, error.message)
+        await pause(control, state, error.message)
       }
     }
     if (decisions.length > 0) written += await write(control, decisions, patience)
-    if (jobs.length < batch) return written
+    if (states.length < batch) return written
   }
 }
 
-function decide(job: UndecidedJob): Decision {
-  const schedule = scheduleOf(job)
+function decide(state: UndecidedState): Decision {
   const history = {
-    since: job.origin,
-    lastFinish: job.last_finish,
-    lastSlot: job.last_slot,
-    failures: job.failures,
-    retryPeriod,
+    since: state.origin,
+    lastStart: state.last_start,
+    lastFinish: state.last_finish,
+    lastSlot: state.last_slot,
+    failures: state.failures,
+    crashed: state.crashed,
+    retryPeriod: state.retry_period * 1000,
+    crashPause: state.crash_pause * 1000,
+    open: state.open,
   }
-  const start = nextStart(schedule, history, Math.random())
-  const [first, second] = nextStarts(schedule, start, 2)
-  const period = first && second ? (second.getTime() - first.getTime()) / 1000 : 0
-  return { jobId: job.job_id, facts: job.facts, start, period }
+  const policy: StartPolicy = {
+    overlap: state.overlap,
+    catchUp: state.catch_up === null ? null : state.catch_up * 1000,
+    jitter: state.jitter * 1000,
+    // A copy is made when it is added; its first refresh is a slot later.
+    first: state.kind === 'replication' ? 'after' : 'origin',
+  }
+  const { slot, start, catchUp, skipped, period } = decideStart(
+    scheduleOf(state),
+    history,
+    policy,
+    state.now,
+    Math.random(),
+  )
+  const { job_id, database_id, facts } = state
+  return { job_id, database_id, facts, start, slot, period, catch_up: catchUp, skipped }
 }
 
-function scheduleOf(job: UndecidedJob): Schedule {
-  if (job.cron !== null) return { kind: 'cron', expression: job.cron, timezone: job.timezone }
-  const interval = { months: job.months ?? 0, days: job.days ?? 0, milliseconds: job.milliseconds ?? 0 }
-  return { kind: 'interval', interval, fixed: true, origin: job.origin, timezone: job.timezone }
+function scheduleOf(state: UndecidedState): Schedule {
+  if (state.cron !== null) return { kind: 'cron', expression: state.cron, timezone: state.timezone }
+  const interval = { months: state.months ?? 0, days: state.days ?? 0, milliseconds: state.milliseconds ?? 0 }
+  return { kind: 'interval', interval, fixed: state.fixed, origin: state.origin, timezone: state.timezone }
 }
 
 async function write(control: Control, decisions: readonly Decision[], patience: number): Promise<number> {
   const row = await control.perform(
     (session) =>
-      session.one<{ written: number }>(sql`
-        select yardmaster.set_next_starts(${decisions.map((one) => one.jobId)}::int[], ${decisions.map((one) => one.facts)}::text[],
-          ${decisions.map((one) => one.start.toISOString())}::timestamptz[], ${decisions.map((one) => one.period)}::float8[]) as written`),
+      session.one<{ written: number }>(
+        sql`select yardmaster.set_next_starts(${JSON.stringify(decisions)}::jsonb) as written`,
+      ),
     patience,
   )
   return row.written
 }
 
-async function pause(control: Control, job: UndecidedJob, why: string): Promise<void> {
+async function pause(control: Control, state: UndecidedState, why: string): Promise<void> {
   await control.perform(
-    (session) => session.query(sql`select yardmaster.pause_replication(${job.job_id}, ${`Its schedule: ${why}`})`),
+    (session) => session.query(sql`select yardmaster.pause_job(${state.job_id}, ${`Its schedule: ${why}`})`),
     0,
   )
 }

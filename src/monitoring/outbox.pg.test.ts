@@ -66,8 +66,8 @@ test('the newest state of each step and the outcome arrive, and the job knows it
     { ordinal: 2, status: 'RUNNING', rows: null },
   ])
   const [job] = await database.query<{ lag: number; position: string; finished: boolean }>(`
-    select extract(epoch from clock_timestamp() - v.as_of)::float8 as lag, v.position, j.last_finish is not null as finished
-    from yardmaster.replications v join yardmaster.job j on j.id = v.job_id`)
+    select extract(epoch from clock_timestamp() - v.as_of)::float8 as lag, v.position, s.last_finish is not null as finished
+    from yardmaster.replications v join yardmaster.job_state s on s.job_id = v.job_id`)
   expect(job).toMatchObject({ position: '7', finished: true })
   expect(job?.lag).toBeGreaterThanOrEqual(3)
   expect(job?.lag).toBeLessThan(60)

@@ -32,6 +32,9 @@ export interface OutcomeRecord {
   readonly position: string | null
   /** The part of the lag that is so on purpose, as an interval; null for none. */
   readonly leaves_out: string | null
+  readonly sqlstate?: string | null
+  /** When the run wants its job to start next: a time, `infinity`, or `in` an interval. */
+  readonly next_start?: string | null
 }
 
 interface PendingOutcome {

@@ -29,7 +29,7 @@ export interface RunRow {
 
 /** One thing that must be so before a run starts. */
 export interface WaitingCheck {
-  readonly check: 'scheduled' | 'due' | 'overlap' | 'limit' | 'host' | 'slot'
+  readonly check: 'scheduled' | 'due' | 'dependency' | 'overlap' | 'limit' | 'host' | 'slot'
   readonly ok: boolean
   readonly code: string
   readonly why: string

@@ -5,6 +5,8 @@ export interface StepFigures {
   readonly rows: number
   readonly bytes: number
   readonly totalRows?: number | undefined
+  /** The newest that is said of the step. */
+  readonly message?: string | undefined
 }
 
 export interface LiveStep {
@@ -56,7 +58,12 @@ export class RunLog {
       progress: (figures: StepFigures) => {
         this.#listener?.({ action, figures })
         if (this.#open?.ordinal === ordinal)
-          this.#write({ ...this.#open, rows: Math.round(figures.rows), bytes: Math.round(figures.bytes) })
+          this.#write({
+            ...this.#open,
+            rows: Math.round(figures.rows),
+            bytes: Math.round(figures.bytes),
+            message: figures.message === undefined ? this.#open.message : printable(figures.message),
+          })
       },
       done: (message?: string, level: Level = 'OK') => {
         if (this.#open?.ordinal === ordinal) this.#end(this.#open, level, message)
@@ -81,7 +88,7 @@ export class RunLog {
       ...step,
       status,
       finished_at: new Date().toISOString(),
-      message: message === undefined ? null : printable(message),
+      message: message === undefined ? step.message : printable(message),
     })
     this.#open = undefined
   }

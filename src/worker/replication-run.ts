@@ -29,6 +29,7 @@ import {
 import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult } from './run-outcome.ts'
 import type { SessionPool } from './session-pool.ts'
+import type { Tasks } from './task-run.ts'
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
 const undoPatience = 30_000
@@ -44,6 +45,8 @@ export interface Workplace {
   readonly streams: number
   /** Keeps connections between runs; without it each session has one of its own. */
   readonly sessions?: SessionPool
+  /** Tasks of the library's user that runs may call, by name. */
+  readonly tasks?: Tasks
   /** A run that the signal breaks off goes back to the queue, for another worker. */
   readonly givesBack?: boolean
   /** Hears of steps and progress as they happen. */
@@ -130,8 +133,8 @@ export async function addReplicationRun(
   return { replication: await findReplication(place.control, destinationLabel(wanted)), result }
 }
 
-/** A claimed run: what was asked for when it was queued. */
-export interface ClaimedRun {
+/** A claimed run of a replication: what was asked for when it was queued. */
+interface ClaimedRefresh {
   readonly runId: string
   readonly jobId: number
   readonly operation: 'setup' | 'refresh'
@@ -142,7 +145,7 @@ export interface ClaimedRun {
 }
 
 /** Carries out a run that was claimed: a refresh, or a set-up that was left to the workers. */
-export async function claimedRun(place: Workplace, claimed: ClaimedRun): Promise<RunResult> {
+export async function claimedRefresh(place: Workplace, claimed: ClaimedRefresh): Promise<RunResult> {
   const { object } = claimed
   const log = place.recorder.record(claimed, place.onStep && ((step) => place.onStep?.(object, step)))
   crashPoint('claim-after-commit')

@@ -1,7 +1,8 @@
 import { releaseLostWorkers } from '../control/registration.ts'
 import { claimRuns, dueJobs } from '../jobs/claim.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
-import { claimedRun, type RefreshOptions, type Workplace } from './replication-run.ts'
+import { claimedRun, kindsOf } from './claimed-run.ts'
+import type { Workplace } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
 
 export interface DuePass {
@@ -31,21 +32,19 @@ export async function runDue(
   const { control, recorder } = place
   await releaseLostWorkers(control)
   await decideNextStarts(control)
-  const due = await dueJobs(control, type)
+  const due = await dueJobs(control, kindsOf(place), type)
   const results: DueResult[] = []
   // What is under way counts too.
   let begun = 0
   const next = async (jobId: number): Promise<boolean> => {
     if (place.signal.aborted || begun >= (most ?? Number.POSITIVE_INFINITY)) return false
     begun += 1
-    const [claim] = await claimRuns(control, recorder.registration.id, 1, [jobId])
+    const [claim] = await claimRuns(control, recorder.registration.id, kindsOf(place), 1, [jobId])
     if (!claim) {
       begun -= 1
       return false
     }
-    const { run_id: runId, operation, object, token } = claim
-    const claimed = { runId, jobId, operation, object, token, options: claim.options as RefreshOptions }
-    const result = { ...(await claimedRun(place, claimed)), job_id: jobId, object }
+    const result = { ...(await claimedRun(place, claim)), job_id: jobId, object: claim.object }
     results.push(result)
     onResult(result)
     return true

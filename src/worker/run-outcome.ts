@@ -3,7 +3,7 @@ import { Failure } from '../base/failure.ts'
 import type { Level } from '../monitoring/outbox.ts'
 import type { RunLog } from '../monitoring/run-log.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
-import type { Reach, RefreshResult } from '../replication/reporter.ts'
+import type { Reach } from '../replication/reporter.ts'
 import { orCancellation } from './cancellation.ts'
 
 /** Milliseconds for which a control database that is away is waited for once the work in the destination is done. */
@@ -22,6 +22,22 @@ export interface RunResult {
   readonly failure: Failure | undefined
 }
 
+/** What the work of a run came to. */
+export interface WorkResult {
+  readonly level: Level
+  readonly reason: string | null
+  readonly message: string
+  readonly rows: number
+  readonly bytes: number
+  readonly reach?: Reach
+}
+
+/** What the work of a run says beside its result, also where it fails. */
+export interface WorkRemarks {
+  /** When its job is to start next: a time, `infinity`, or `in` an interval. */
+  nextStart?: string
+}
+
 interface Conclusion {
   readonly status: Level | 'WAITING'
   readonly reason: string | null
@@ -30,6 +46,8 @@ interface Conclusion {
   readonly bytes: number
   readonly reach: Reach | undefined
   readonly failure: Failure | undefined
+  /** Of a run that is given back: when it may begin again. */
+  readonly again?: string
 }
 
 /**
@@ -40,8 +58,9 @@ export async function carryOut(
   place: { readonly signal: AbortSignal; readonly givesBack?: boolean },
   object: string,
   log: RunLog,
-  work: () => Promise<RefreshResult>,
+  work: () => Promise<WorkResult>,
   patience: number,
+  remarks: WorkRemarks = {},
 ): Promise<RunResult> {
   const started = Date.now()
   let conclusion: Conclusion
@@ -54,30 +73,63 @@ export async function carryOut(
     const message = 'The worker stopped before this ended; it goes on with the next one that is free.'
     conclusion = { ...conclusion, status: 'WAITING', reason: 'retry', message, failure: undefined }
   }
+  if (conclusion.failure?.code === 'too_many_connections' && place.givesBack && !place.signal.aborted) {
+    // It says nothing about the job: nothing of it was begun.
+    const message = `${conclusion.message} It is tried again in 5 s.`
+    conclusion = {
+      ...conclusion,
+      status: 'WAITING',
+      reason: 'retry',
+      message,
+      failure: undefined,
+      again: 'in 5 seconds',
+    }
+  }
   crashPoint('refresh-before-outcome')
-  const { reach: _reach, ...written } = await conclude(log, conclusion, patience)
+  const { reach: _reach, again: _again, ...written } = await conclude(log, conclusion, remarks, patience)
   crashPoint('refresh-after-outcome')
   return { run_id: log.runId, ...written, seconds: (Date.now() - started) / 1000 }
 }
 
-function concluded(result: RefreshResult): Conclusion {
+function concluded(result: WorkResult): Conclusion {
   const { level: status, reason, message, rows, bytes, reach } = result
   return { status, reason, message, rows, bytes, reach, failure: undefined }
 }
 
+/** What is no failure of the job itself, by the code of what ended a run. */
+const reasons: Readonly<Record<string, string>> = {
+  cancelled: 'cancelled',
+  // What somebody asked for amiss.
+  range_invalid: 'refused',
+  job_timeout: 'timeout',
+  job_locked: 'locked',
+}
+
 function failed(failure: Failure): Conclusion {
-  // What somebody asked for amiss says nothing about the job.
-  const reason = failure.code === 'cancelled' ? 'cancelled' : failure.code === 'range_invalid' ? 'refused' : 'failed'
+  const reason = reasons[failure.code] ?? 'failed'
   return { status: 'CRITICAL', reason, message: failure.message, rows: 0, bytes: 0, reach: undefined, failure }
 }
 
 /** Writes the run's end, and says so when the record could not be kept or belongs to somebody else by now. */
-async function conclude(log: RunLog, conclusion: Conclusion, patience: number): Promise<Conclusion> {
-  const { failure, reach, ...outcome } = conclusion
+async function conclude(
+  log: RunLog,
+  conclusion: Conclusion,
+  remarks: WorkRemarks,
+  patience: number,
+): Promise<Conclusion> {
+  const { failure, reach, again, ...outcome } = conclusion
   const message = failure ? `[${failure.code}] ${failure.message}` : conclusion.message
   const lag = reach ? reach.behind + (performance.now() - reach.sampledAt) / 1000 : null
   try {
-    const record = { ...outcome, message, lag, position: reach?.position ?? null, leaves_out: reach?.leavesOut ?? null }
+    const record = {
+      ...outcome,
+      message,
+      lag,
+      position: reach?.position ?? null,
+      leaves_out: reach?.leavesOut ?? null,
+      sqlstate: failure?.sqlstate ?? null,
+      next_start: again ?? remarks.nextStart ?? null,
+    }
     if (await log.finish(record, patience)) return conclusion
     const replaced = `${conclusion.message} The record of run ${log.runId} was closed before: another attempt took its place.`
     return { ...conclusion, message: replaced, status: conclusion.status === 'OK' ? 'WARNING' : conclusion.status }

@@ -5,7 +5,8 @@ import { type Claim, claimRuns, heldClaims, millisecondsUntilWork } from '../job
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
-import { claimedRun, type RefreshOptions, type Workplace } from './replication-run.ts'
+import { claimedRun, kindsOf } from './claimed-run.ts'
+import type { Workplace } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
 import { SessionPool } from './session-pool.ts'
 
@@ -127,7 +128,7 @@ export class Worker implements Service {
       this.#heldAt = performance.now()
     }
     const free = this.#options.slots - this.#running.size
-    const claims = free > 0 ? await claimRuns(control, recorder.registration.id, free) : []
+    const claims = free > 0 ? await claimRuns(control, recorder.registration.id, kindsOf(this.#place), free) : []
     this.#begin(claims)
     return this.#untilWork(claims.length < free)
   }
@@ -137,7 +138,10 @@ export class Worker implements Service {
     if ((await decideNextStarts(control)) > 0) crashPoint('worker-after-next-starts')
     // Whoever ends next looks again.
     if (!mayTake) return backstop
-    return Math.min(backstop, Math.max(1, await millisecondsUntilWork(control, recorder.registration.id)))
+    return Math.min(
+      backstop,
+      Math.max(1, await millisecondsUntilWork(control, recorder.registration.id, kindsOf(this.#place))),
+    )
   }
 
   #begin(claims: readonly Claim[]): void {
@@ -156,9 +160,7 @@ export class Worker implements Service {
   }
 
   async #carryOut(claim: Claim): Promise<void> {
-    const { run_id: runId, job_id: jobId, operation, object, token } = claim
-    const claimed = { runId, jobId, operation, object, token, options: claim.options as RefreshOptions }
-    this.#options.onResult?.(await claimedRun(this.#place, claimed))
+    this.#options.onResult?.(await claimedRun(this.#place, claim))
   }
 
   async #sweep(): Promise<void> {

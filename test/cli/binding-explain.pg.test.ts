@@ -124,6 +124,7 @@ describe('binding explain', () => {
     expect(json.waiting[0].checks.map((one: { check: string; ok: boolean }) => [one.check, one.ok])).toEqual([
       ['scheduled', true],
       ['due', true],
+      ['dependency', true],
       ['overlap', true],
       ['limit', true],
       ['host', false],

@@ -44,7 +44,7 @@ async function failRefresh(name: string): Promise<void> {
 }
 
 const fine = [
-  { alert_code: 1, alert_status: 'OK', job_name: 'all jobs', alert_text: expect.stringContaining('replications: 2') },
+  { alert_code: 1, alert_status: 'OK', job_name: 'all jobs', alert_text: expect.stringContaining('jobs: 2') },
 ]
 
 describe('check', () => {
@@ -52,7 +52,7 @@ describe('check', () => {
     const { code, out, err } = await shop.run('check')
     expect([code, err]).toEqual([0, ''])
     expect(out).toBe(
-      'OK - nothing fails, hangs or is late; replications: 2, paused: 0 | jobs=2 late=0 failed=0 paused=0 running=0 waiting=0 workers=1\n',
+      'OK - nothing fails, hangs or is late; jobs: 2, paused: 0 | jobs=2 late=0 failed=0 paused=0 running=0 waiting=0 workers=1\n',
     )
     expect(await check()).toEqual({ code: 0, alerts: fine })
   })
@@ -156,10 +156,10 @@ describe('check', () => {
     await stop('11 minutes')
     expect(await check()).toMatchObject({ code: 1, alerts: [{ alert_status: 'MISSING', job_name: 'workers' }] })
     await shop.control.query(
-      `update yardmaster.job set next_start = now() - interval '2 minutes' where next_start is not null`,
+      `update yardmaster.job_state set next_start = now() - interval '2 minutes', next_slot = now() - interval '2 minutes' where next_start is not null`,
     )
     expect(await check()).toMatchObject({ code: 2, alerts: [{ alert_text: expect.stringContaining('overdue: 1') }] })
-    await shop.control.query(`update yardmaster.job set next_start = now() + interval '1 hour' where next_start is not null;
+    await shop.control.query(`update yardmaster.job_state set next_start = now() + interval '1 hour', next_slot = now() + interval '1 hour' where next_start is not null;
       update yardmaster.worker set ended_at = null, end_reason = null where name = 'h1#1'`)
     expect((await check()).code).toBe(0)
   })

@@ -12,10 +12,10 @@ beforeAll(async () => {
 /** Makes these due by now, and lets the first one be the one that was not run for longest. */
 async function makeDue(...due: string[]): Promise<void> {
   await shop.control.query(
-    `update yardmaster.job j set next_start = case when d.n is null then now() + interval '1 hour' else now() - interval '1 second' end,
+    `update yardmaster.job_state j set next_start = case when d.n is null then now() + interval '1 hour' else now() - interval '1 second' end,
        last_finish = now() - interval '1 minute' + coalesce(d.n, 0) * interval '1 second'
      from yardmaster.replications r left join unnest($1::text[]) with ordinality as d(name, n) on d.name = r.destination_name
-     where j.id = r.job_id`,
+     where j.job_id = r.job_id`,
     [due],
   )
 }
@@ -30,7 +30,7 @@ describe('run-due', () => {
     await makeDue('c', 'a', 'e', 'b')
     expect(await pass()).toEqual({ code: 0, ran: ['c', 'a', 'e', 'b'] })
     expect(await pass()).toEqual({ code: 0, ran: [] })
-    const undecided = await shop.control.query('select from yardmaster.job where next_start is null')
+    const undecided = await shop.control.query('select from yardmaster.job_state where next_start is null')
     expect(undecided).toEqual([])
   })
 

@@ -38,7 +38,7 @@ const begin = (worker: string, table: string, site: string | null = null) =>
 
 const show = async () => (await shop.done('run', 'show', id, '--json')).json
 
-const places = ['scheduled', 'due', 'overlap', 'limit', 'host', 'slot']
+const places = ['scheduled', 'due', 'dependency', 'overlap', 'limit', 'host', 'slot']
 
 /** Every check, in order; the first that fails says the reason, in JSON, in text and in the list. */
 async function waitsFor(check: string, code: string, why: RegExp): Promise<void> {
@@ -71,7 +71,7 @@ describe('a run that waits says why, on every face in the same words', () => {
 
   it('it is not due', async () => {
     await presence('h1')
-    await shop.control.query(`update yardmaster.run set slot = slot + interval '1 hour' where id = $1`, [id])
+    await shop.control.query(`update yardmaster.run set due_at = due_at + interval '1 hour' where id = $1`, [id])
     await waitsFor('due', 'not_due', /^It is due at \d{4}-/)
   })
 
@@ -142,7 +142,7 @@ describe('a run that a worker took', () => {
     await shop.done('site', 'set', 'CEO', '--fallback-after', code === 'fallback_elapsed' ? '10 minutes' : 'default')
     if (code === 'fallback_elapsed') {
       expect(await take(worker)).toEqual([])
-      await shop.control.query(`update yardmaster.run set slot = slot - interval '11 minutes' where id = $1`, [id])
+      await shop.control.query(`update yardmaster.run set due_at = due_at - interval '11 minutes' where id = $1`, [id])
     }
     expect(await show()).toMatchObject({ reason: 'starting' })
     expect(await take(worker)).toHaveLength(1)

@@ -62,7 +62,7 @@ export class PlacementDesk {
          from unnest($1::text[]) with ordinality s(site, n), unnest($2::text[]) with ordinality a(ago, m) order by n, m),
        active as materialized (select p.*, yardmaster.set_replication_status(p.job_id, 'active') from piece p)
        insert into yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued, requested)
-       select job_id, clock_timestamp() - ago::interval, 1, 'refresh', ago, site, 'WAITING', true, false from active order by job_id returning id`,
+       select job_id, clock_timestamp() - ago::interval, 2, 'refresh', ago, site, 'WAITING', true, false from active order by job_id returning id`,
       [sites, ago, this.#jobs],
     )
     this.#jobs += rows.length

@@ -80,6 +80,6 @@ test('work that waits follows its job, also where its site or pool was written w
   // What an inserted run says of its site counts for nothing: its job's site does.
   await desk.rows("update yardmaster.run set status = 'OK'")
   await desk.rows(`insert into yardmaster.run (job_id, slot, database_id, operation, object, site, status, queued)
-    select id, now(), 1, 'refresh', 'x', 'one', 'WAITING', true from yardmaster.job`)
+    select id, now(), 2, 'refresh', 'x', 'one', 'WAITING', true from yardmaster.job`)
   expect(await desk.claim(await desk.start('here'))).toMatchObject([{ site: 'two' }])
 })

@@ -69,7 +69,7 @@ export class ClaimDesk {
   async wait(jobId: number, ago: string): Promise<string> {
     const [row] = await this.database.query<{ id: string }>(
       `insert into yardmaster.run (job_id, slot, database_id, operation, object, status, queued, requested)
-       values ($1, clock_timestamp() - $2::interval, 1, 'refresh', 'one', 'WAITING', true, false) returning id`,
+       values ($1, clock_timestamp() - $2::interval, 2, 'refresh', 'one', 'WAITING', true, false) returning id`,
       [jobId, ago],
     )
     return row?.id ?? ''

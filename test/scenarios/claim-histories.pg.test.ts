@@ -77,7 +77,7 @@ class History {
     if (kind === 'queue') await this.#desk.queue(id)
     else if (kind === 'due') {
       await database.query(
-        `update yardmaster.job set next_start = clock_timestamp() where id = $1 and status = 'active' and next_start is null`,
+        `update yardmaster.job_state set next_start = clock_timestamp(), next_slot = clock_timestamp() where job_id = $1 and scheduled and next_start is null`,
         [id],
       )
     } else await database.query(`select yardmaster.${kind}_replication($1)`, [id])

@@ -18,7 +18,7 @@ test('50 claimers at once over 500 runs: each run is given once, never more than
   const jobs = await desk.jobs(500, 'many')
   await desk.database.query(
     `insert into yardmaster.run (job_id, slot, database_id, operation, object, status, queued)
-     select id, timestamptz '2026-01-01' + n * interval '1 s', 1, 'refresh', 'one', 'WAITING', true
+     select id, timestamptz '2026-01-01' + n * interval '1 s', 2, 'refresh', 'one', 'WAITING', true
      from unnest($1::int[]) with ordinality as j(id, n)`,
     [jobs],
   )
@@ -155,9 +155,10 @@ test('a worker that comes back before anybody else goes on with its own attempt'
 test('of a paused job the run that somebody asked for is given, its schedule is not; of a removed one nothing', async () => {
   const [paused = 0, removed = 0] = await desk.jobs(2, 'paused', '1 hour')
   const due = (job: number) =>
-    desk.database.query(`update yardmaster.job set next_start = clock_timestamp() - interval '1 s' where id = $1`, [
-      job,
-    ])
+    desk.database.query(
+      `update yardmaster.job_state set next_start = clock_timestamp() - interval '1 s', next_slot = clock_timestamp() - interval '1 s' where job_id = $1`,
+      [job],
+    )
   const one = await desk.worker('one', 4)
   await desk.wait(paused, '1 minute')
   await desk.database.query('select yardmaster.pause_replication($1)', [paused])
@@ -172,20 +173,32 @@ test('of a paused job the run that somebody asked for is given, its schedule is 
   expect(row).toEqual({ status: 'CRITICAL', reason: 'cancelled' })
 })
 
-test('a slot that is due while one of the schedule runs is swallowed, and the next one decided after that run', async () => {
+test('a start that is set while one of the schedule runs waits for the end of that run', async () => {
   const [job = 0] = await desk.jobs(1, 'swallowed', '1 hour')
   const one = await desk.worker('one', 4)
-  await desk.database.query(`update yardmaster.job set next_start = '2026-03-01T09:00:00Z' where id = $1`, [job])
+  await desk.database.query(
+    `update yardmaster.job_state set next_start = '2026-03-01T09:00:00Z', next_slot = '2026-03-01T09:00:00Z' where job_id = $1`,
+    [job],
+  )
   const [run] = await claim(one, 4)
   const slot = '2026-03-01T10:00:00Z'
-  await desk.database.query('update yardmaster.job set next_start = $2 where id = $1', [job, slot])
-  const undecided = () => desk.database.query('select job_id from yardmaster.undecided_jobs(10)')
+  await desk.database.query('update yardmaster.job_state set next_start = $2, next_slot = $2 where job_id = $1', [
+    job,
+    slot,
+  ])
+  const undecided = () => desk.database.query('select job_id from yardmaster.undecided_states(10)')
   expect(await claim(one, 4)).toEqual([])
-  const [state] = await desk.database.query('select next_start, last_slot from yardmaster.job where id = $1', [job])
-  expect(state).toEqual({ next_start: null, last_slot: new Date(slot) })
   expect(await desk.database.query(`select from yardmaster.run where job_id = $1`, [job])).toHaveLength(1)
-  expect(await undecided()).toEqual([])
   await finish(one, run?.token ?? '')
+  expect(await undecided()).toEqual([])
+  const [second] = await claim(one, 4)
+  const [state] = await desk.database.query(
+    'select next_start, last_slot from yardmaster.job_state where job_id = $1',
+    [job],
+  )
+  expect(state).toEqual({ next_start: null, last_slot: new Date(slot) })
+  expect(await undecided()).toEqual([])
+  await finish(one, second?.token ?? '')
   expect(await undecided()).toEqual([{ job_id: job }])
 })
 
@@ -194,7 +207,10 @@ test('a slot that is due while somebody’s own run is open waits behind it, and
   const one = await desk.worker('own', 4)
   await desk.queue(job)
   const [run] = await claim(one, 4)
-  await desk.database.query(`update yardmaster.job set next_start = '2026-03-01T10:00:00Z' where id = $1`, [job])
+  await desk.database.query(
+    `update yardmaster.job_state set next_start = '2026-03-01T10:00:00Z', next_slot = '2026-03-01T10:00:00Z' where job_id = $1`,
+    [job],
+  )
   expect(await claim(one, 4)).toEqual([])
   const slots = () =>
     desk.database.query('select status, requested from yardmaster.run where job_id = $1 order by requested', [job])
@@ -228,7 +244,10 @@ test('a slot is made once, whoever finds it due, and however often it comes', as
     for (const { token } of runs) await finish(worker, token)
   }
   for (let round = 0; round < 2; round += 1) {
-    await desk.database.query('update yardmaster.job set next_start = $2 where id = any($1)', [jobs, slot])
+    await desk.database.query(
+      'update yardmaster.job_state set next_start = $2, next_slot = $2 where job_id = any($1)',
+      [jobs, slot],
+    )
     await Promise.all(workers.map(takeAll))
     // Some were skipped because another claim held them in that moment.
     for (const worker of workers) await takeAll(worker)
@@ -248,9 +267,10 @@ test('slots that a claim makes into runs and does not take are told to those who
   const heard = Promise.withResolvers<string>()
   other.client.on('notification', ({ channel }) => heard.resolve(channel))
   await other.client.query('listen yardmaster_work')
-  await desk.database.query(`update yardmaster.job set next_start = clock_timestamp() - interval '1 s' where id = $1`, [
-    job,
-  ])
+  await desk.database.query(
+    `update yardmaster.job_state set next_start = clock_timestamp() - interval '1 s', next_slot = clock_timestamp() - interval '1 s' where job_id = $1`,
+    [job],
+  )
   expect(await claim(stranger, 4)).toEqual([])
   expect(await heard.promise).toBe('yardmaster_work')
   expect((await claim(other, 4)).map((run) => run.job_id)).toEqual([job])

@@ -1,0 +1,129 @@
+import type { Failure } from '../base/failure.ts'
+import { connectionParts } from '../control/databases.ts'
+import { callJob } from '../jobs/call.ts'
+import type { Claim, ClaimedCall } from '../jobs/claim.ts'
+import type { EarlierSession } from '../jobs/fence.ts'
+import { instantFormat } from '../jobs/server-process.ts'
+import type { RunLog } from '../monitoring/run-log.ts'
+import { connect } from '../postgres/connect.ts'
+import { sql } from '../postgres/sql.ts'
+import { cancellable } from './cancellation.ts'
+import type { Workplace } from './replication-run.ts'
+import { carryOut, controlPatience, type RunResult, type WorkRemarks } from './run-outcome.ts'
+
+/** Carries out a run of a procedure, or of statements, that was claimed. */
+export async function claimedCall(place: Workplace, claim: Claim): Promise<RunResult> {
+  const { run_id: runId, object, token, call } = claim
+  if (!call || call.database === null) throw new Error(`Run ${runId} calls nothing.`)
+  const target = call.database
+  const log = place.recorder.record({ runId, token }, place.onStep && ((step) => place.onStep?.(object, step)))
+  const remarks: WorkRemarks = {}
+  return cancellable(place, token, (here) => {
+    const giving = { signal: here.signal, givesBack: here.givesBack === true && call.repeatable }
+    const work = async () => {
+      const outcome = await perform(here, claim, { ...call, database: target }, log, remarks)
+      return { ...outcome, reason: null, rows: 0, bytes: 0 }
+    }
+    return carryOut(giving, object, log, work, Number.POSITIVE_INFINITY, remarks)
+  })
+}
+
+async function perform(
+  place: Workplace,
+  claim: Claim,
+  call: ClaimedCall & { database: string },
+  log: RunLog,
+  remarks: WorkRemarks,
+) {
+  const { control } = place
+  const { run_id: runId, job_id: jobId, attempt, token } = claim
+  const sessions = new TargetRecord(place, token)
+  const parts = connectionParts(control, call.database, place.environment, controlPatience)
+  try {
+    return await callJob(
+      {
+        controlId: control.id,
+        jobId,
+        runId,
+        attempt,
+        applicationName: call.application_name,
+        kind: claim.kind === 'sql' ? 'sql' : 'procedure',
+        procSchema: call.proc_schema,
+        procName: call.proc_name,
+        statements: call.statements,
+        config: call.config,
+        params: call.params,
+        maxRuntime: call.max_runtime,
+        overlaps: call.overlaps,
+      },
+      {
+        connector: async (purpose) => {
+          const options = { side: 'database' as const, purpose, object: call.database }
+          return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
+        },
+        reporter: log,
+        claimSession: (pid, backendStart) => sessions.claim(pid, backendStart),
+        earlierSessions: () => sessions.earlier(),
+        unknown: (why) => sessions.unknown(why),
+        nextStart: (start) => {
+          remarks.nextStart = 'at' in start ? start.at : `in ${start.after}`
+        },
+        signal: place.signal,
+      },
+    )
+  } catch (error) {
+    // Nobody has seen its session end: whoever follows looks for it.
+    if ((error as Partial<Failure>).code === 'job_outcome_unknown') await sessions.abandon()
+    throw error
+  }
+}
+
+/** What the control database knows of the session that works for an attempt in its target. */
+class TargetRecord {
+  readonly #place: Workplace
+  readonly #token: string
+
+  constructor(place: Workplace, token: string) {
+    this.#place = place
+    this.#token = token
+  }
+
+  async claim(pid: number, backendStart: string): Promise<boolean> {
+    const row = await this.#place.control.perform(
+      (session) =>
+        session.one<{ mine: boolean }>(
+          sql`select yardmaster.claim_session(${this.#token}, ${pid}, ${backendStart}::timestamptz) as mine`,
+        ),
+      controlPatience,
+    )
+    return row.mine
+  }
+
+  async earlier(): Promise<EarlierSession[]> {
+    const rows = await this.#place.control.perform(
+      (session) =>
+        session.query<{ pid: number; start: string; who: string }>(
+          sql`select pid, to_char(session_start at time zone 'UTC', ${instantFormat}) as start, who
+            from yardmaster.abandoned_sessions(${this.#token})`,
+        ),
+      controlPatience,
+    )
+    return rows.map(({ pid, start, who }) => ({ pid, backendStart: start, attemptIsOver: true, who }))
+  }
+
+  /** A hint for whoever looks; the run goes on to wait for its target. */
+  unknown(why: string): void {
+    void this.#place.control
+      .perform(
+        (session) => session.query(sql`select yardmaster.set_run_reason(${this.#token}, 'target_unknown', ${why})`),
+        0,
+      )
+      .catch(() => undefined)
+  }
+
+  async abandon(): Promise<void> {
+    await this.#place.control
+      .perform((session) => session.query(sql`select yardmaster.abandon_session(${this.#token})`), controlPatience)
+      .catch(() => undefined)
+  }
+}
