@@ -56,6 +56,9 @@ export const crashPoints = [
   'alerts-after-evaluation',
   'webhook-after-claim',
   'webhook-after-post',
+  'postprocess-before-call',
+  'postprocess-after-call',
+  'postprocess-after-stats',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

@@ -358,6 +358,20 @@ const entries = {
     meaning: 'A webhook gave no answer. It is tried again, ever later, for a day.',
     remedy: 'Look whether its receiver runs and can be reached from the workers; see `yardmaster alert webhook list`.',
   },
+  // hdbpp-postprocessing
+  hdbpp_file_invalid: {
+    meaning:
+      'The file of `yardmaster postprocess` cannot be read, or has faults; all of them are named, and nothing was run.',
+    remedy: 'Correct what is named; `yardmaster postprocess -c FILE --validate` only checks the file.',
+  },
+  hdbpp_tables_missing: {
+    meaning: 'A database has no tables postprocessing_jobs and postprocessing_jobs_stats that its user sees.',
+    remedy: '`yardmaster postprocess -c FILE --init` makes them; or name their schema in the user’s search_path.',
+  },
+  hdbpp_busy: {
+    meaning: 'Another process runs the postprocessing jobs of this database; two at once would run each job twice.',
+    remedy: 'Wait until it has ended; where jobs take longer than from one start to the next, start it less often.',
+  },
   // HTTP
   listen_failed: {
     meaning: 'The address that the page should have is taken, or not one of this machine.',

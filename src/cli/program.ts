@@ -16,6 +16,7 @@ import { hostGroup } from './host.ts'
 import { importGroup } from './import.ts'
 import { limitGroup } from './limit.ts'
 import { migrateGroup } from './migrate.ts'
+import { postprocessGroup } from './postprocess.ts'
 import { replicationGroup } from './replication.ts'
 import { runGroup } from './run.ts'
 import { runDueGroup } from './run-due.ts'
@@ -46,6 +47,7 @@ export function buildProgram(): Command {
     limitGroup,
     importGroup,
     alertGroup,
+    postprocessGroup,
     checkGroup,
     workerGroup,
     upGroup,

@@ -64,6 +64,10 @@ export const environmentSettings = {
   crashAt: { environment: 'YARDMASTER_CRASH_AT', help: 'for tests: end the process with SIGKILL at this crash point' },
   passwordFile: { environment: 'PGPASSFILE', help: 'file with passwords, read as psql does (default: ~/.pgpass)' },
   screenReader: { environment: 'YARDMASTER_SCREEN_READER', help: '1: progress as sentences, without redrawing' },
+  syslogSocket: {
+    environment: 'YARDMASTER_SYSLOG_SOCKET',
+    help: 'socket that `postprocess --syslog` logs to (default: /dev/log)',
+  },
   noColor: { environment: 'NO_COLOR', help: 'anything but empty: no colour' },
   terminal: { environment: 'TERM', help: 'dumb: no colour' },
   allLocale: { environment: 'LC_ALL', help: 'locale: signs beyond ASCII are printed where it is a UTF-8 one' },

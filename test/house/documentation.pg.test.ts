@@ -8,25 +8,22 @@ import { root } from './source-tree.ts'
 
 const run = promisify(execFile)
 
-/** A command of a console example, and the lines that it is said to print; none: nothing is said. */
-interface Example {
-  readonly command: string
-  readonly output: readonly string[]
-}
+/** A command of a console example, and the lines that it is said to print (none: nothing is said); or SQL for the shop. */
+type Example = { readonly command: string; readonly output: readonly string[] } | { readonly statements: string }
 
-/** The `console` blocks of a page, in order. */
+/** The `console` and `sql` blocks of a page, in order. */
 function examplesOf(path: string): Example[] {
   const text = readFileSync(join(root, path), 'utf8')
-  const blocks = [...text.matchAll(/^```console\n(.*?)^```/gms)].map((match) => match[1] ?? '')
-  return blocks.flatMap((block) =>
-    block
+  return [...text.matchAll(/^```(console|sql)\n(.*?)^```/gms)].flatMap(([, kind, block = '']): Example[] => {
+    if (kind === 'sql') return [{ statements: block }]
+    return block
       .split(/^\$ /m)
       .slice(1)
       .map((part) => {
         const [command = '', ...output] = part.trimEnd().split('\n')
         return { command, output }
-      }),
-  )
+      })
+  })
 }
 
 /** Figures differ from run to run, and so do the names of the tests' databases. */
@@ -37,16 +34,27 @@ function comparable(text: string): string {
     .trimEnd()
 }
 
-/** The files that a page shows: a name in backquotes, and a `csv` block below it. */
-function filesOf(path: string): { name: string; text: string }[] {
+/** The files that a page shows: a name in backquotes, and a block below it. A connection in one leads to the tests' database. */
+function filesOf(path: string, database: string): { name: string; text: string }[] {
   const text = readFileSync(join(root, path), 'utf8')
-  return [...text.matchAll(/^`([\w-]+\.csv)`:\n\n```csv\n(.*?)^```/gms)].map(([, name = '', body = '']) => ({
+  const url = new URL(database)
+  const parts = [url.username, `'${url.password}'`, url.hostname, url.port, url.pathname.slice(1)]
+  return [...text.matchAll(/^`([\w.-]+)`:\n\n```(?:csv|yaml)\n(.*?)^```/gms)].map(([, name = '', body = '']) => ({
     name,
-    text: body,
+    text: ['user', 'password', 'host', 'port', 'database'].reduce(
+      (filled, key, index) => filled.replace(new RegExp(`^( +${key}:) .*$`, 'm'), `$1 ${parts[index]}`),
+      body,
+    ),
   }))
 }
 
-const guides = ['README.md', 'docs/guide/copy-tables.md', 'docs/guide/keep-current.md', 'docs/guide/place-work.md']
+const guides = [
+  'README.md',
+  'docs/guide/copy-tables.md',
+  'docs/guide/keep-current.md',
+  'docs/guide/place-work.md',
+  'docs/guide/from-hdbpp.md',
+]
 
 describe.each(guides)('the examples of %s', (page) => {
   let shop: TestDatabase
@@ -68,6 +76,7 @@ describe.each(guides)('the examples of %s', (page) => {
       'create table public.stock (id int primary key, amount int, changed_at timestamptz not null default now())',
     )
     await shop.query('insert into public.stock select g, g from generate_series(1, 20) g')
+    await shop.query('create table public.measurements (at timestamptz)')
     // A session reports its writes up to 10 s late; until then the second refresh would copy again, and rightly so.
     await shop.query('select pg_stat_force_next_flush()')
     await warehouse.query('create schema dev')
@@ -75,7 +84,7 @@ describe.each(guides)('the examples of %s', (page) => {
     folder = mkdtempSync(join(inject('runDirectory'), 'documentation-'))
     // The embedded control server runs under another user when the tests run as root.
     chmodSync(folder, 0o711)
-    for (const { name, text } of filesOf(page)) writeFileSync(join(folder, name), text)
+    for (const { name, text } of filesOf(page, shop.url)) writeFileSync(join(folder, name), text)
     environment = {
       PATH: `${join(root, 'bin')}:${process.env.PATH}`,
       HOME: folder,
@@ -91,7 +100,12 @@ describe.each(guides)('the examples of %s', (page) => {
     expect(examples.length).toBeGreaterThan(4)
     // npx finds the program of a clone in the clone only.
     const cwd = page === 'README.md' ? root : folder
-    for (const { command, output } of examples) {
+    for (const example of examples) {
+      if ('statements' in example) {
+        await shop.query(example.statements)
+        continue
+      }
+      const { command, output } = example
       const { stdout } = await run('bash', ['-c', command], { cwd, env: environment }).catch((error: Error) => {
         throw new Error(`${command}\n${error.message}`)
       })
@@ -111,6 +125,7 @@ describe('the pages', () => {
     'docs/guide/copy-tables.md',
     'docs/guide/keep-current.md',
     'docs/guide/place-work.md',
+    'docs/guide/from-hdbpp.md',
     'docs/decisions/README.md',
   ]
 
