@@ -420,6 +420,10 @@ const entries = {
     meaning: 'Another session in the job’s database holds the job’s lock, so this attempt did not begin.',
     remedy: 'Wait for the session that is named, or end it.',
   },
+  jobmon_installed: {
+    meaning: 'The database has pg_jobmon itself, or a schema of that name that is somebody else’s.',
+    remedy: 'Leave it as it is, or remove it there first; the functions would stand in its place.',
+  },
   job_outcome_unknown: {
     meaning: 'The connection broke while a job ran, and nothing in its database says whether it took effect.',
     remedy:

@@ -9,6 +9,7 @@ import {
 } from '../control/databases.ts'
 import { inspectDatabase } from '../control/inspection.ts'
 import { preparationStatements, runPreparation } from '../control/preparation.ts'
+import { jobmonPreparation } from '../jobs/jobmon-wrappers.ts'
 import { parseQualifiedName, printable } from '../postgres/identifier.ts'
 import { replicationTypes } from '../replication/definition.ts'
 import { action, type Group } from './action.ts'
@@ -61,11 +62,13 @@ export const databaseGroup: Group = (program) => {
   group
     .command('prepare')
     .argument('<name>', 'name of the registered database')
-    .argument('<table...>', 'schema.table')
-    .requiredOption('--for <type>', `type of replication: ${replicationTypes.join(', ')}`)
+    .argument('[table...]', 'schema.table; none for jobmon')
+    .requiredOption('--for <type>', `type of replication: ${replicationTypes.join(', ')}; or jobmon`)
     .option('--role <role>', 'role that gets the rights (default: the one in the URL)')
     .option('--dry-run', 'print the statements, run nothing')
-    .description('the grants that a type of replication needs on its source')
+    .description(
+      'the grants that a type of replication needs on its source; for jobmon: functions by which procedures speak to Yardmaster',
+    )
     .addHelpText('after', example('database prepare crm public.orders --for snapshot --dry-run'))
     .action(action(prepare))
 }
@@ -167,15 +170,18 @@ async function prepare(
   name: string,
   tables: string[],
 ): Promise<number> {
-  readType(flags.for)
+  const jobmon = flags.for === 'jobmon'
+  if (!jobmon) readType(flags.for)
+  if (jobmon !== (tables.length === 0)) {
+    const message = jobmon ? '--for jobmon takes no table.' : `--for ${flags.for} needs the tables to be copied.`
+    throw new Failure('wrong_usage', { message, object: name })
+  }
   return withControl(context, async (control) => {
     await getDatabase(control, name)
     const session = await connectDatabase(control, name, context.environment, { side: 'database', purpose: 'prepare' })
     try {
-      const plan = await preparationStatements(session, {
-        role: flags.role,
-        tables: tables.map(parseQualifiedName),
-      })
+      const wanted = { role: flags.role, tables: tables.map(parseQualifiedName) }
+      const plan = jobmon ? await jobmonPreparation(session, flags.role) : await preparationStatements(session, wanted)
       if (!flags.dryRun) await runPreparation(session, plan)
       if (context.terminal.json) context.terminal.document({ ...plan, ran: !flags.dryRun })
       else {

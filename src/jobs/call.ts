@@ -284,9 +284,10 @@ class CallAttempt {
       if (row?.held !== false) return undefined
       return 'It gave up its session’s advisory locks (pg_advisory_unlock_all), and so the lock that keeps two attempts apart.'
     } catch (error) {
-      return this.#target.stopped
-        ? undefined
-        : `Its lock could not be looked at afterwards: ${session.failure(error).message}`
+      const failure = session.failure(error)
+      // Held until its session is gone, which is waited for.
+      if (this.#target.stopped || isConnectionLoss(failure)) return undefined
+      return `Its lock could not be looked at afterwards: ${failure.message}`
     }
   }
 

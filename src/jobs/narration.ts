@@ -19,7 +19,7 @@ export interface JobReporter {
 }
 
 /** Steps that one call may have; what it says beyond them is counted. */
-export const stepLimit = 500
+const stepLimit = 500
 /** Notices that were not understood and are shown as steps of their own. */
 const complaintLimit = 5
 /** Milliseconds between two reports of a step's progress: a job may raise a million notices. */

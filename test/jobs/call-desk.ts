@@ -32,7 +32,7 @@ export class CallDesk {
   readonly nextStarts: NextStart[] = []
   readonly unknowns: string[] = []
   readonly processes: ServerProcess[] = []
-  #run = 0
+  #run = 100_000
 
   constructor(url: string) {
     this.url = url
