@@ -165,6 +165,20 @@ describe('a connection that is lost in the middle of a call', () => {
     expect(await stats(database)).toEqual([counted(ids[0] ?? '', false, [1, 0]), counted(ids[1] ?? '', true, [1, 1])])
   })
 
+  it('and is half open is noticed within 30 s, and another takes its place', async () => {
+    const id = await addJob(database, 'waits')
+    const proxy = await startProxy(database.url)
+    const held = await hold()
+    const first = startCli(['postprocess', '-c', deploymentFile({ accelerator: proxy.url })])
+    await expect.poll(waiting).toHaveLength(1)
+    proxy.set('both', { kind: 'half-open' })
+    await first.waitForOutput(/\(waits\) failed: \[database_unreachable\].* is dead: no byte came/, 30_000)
+    proxy.set('both', { kind: 'pass' })
+    expect((await first.ended).exitCode).toBe(1)
+    expect(await stats(database)).toEqual([counted(id, false, [1, 0])])
+    await held.release()
+  })
+
   it('and not found again is said, with what was not counted', async () => {
     await addJob(database, 'waits')
     const proxy = await startProxy(database.url)

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { readHdbpp } from '../../src/compat/hdbpp-import.ts'
 import { createDatabase, postgres14, type TestDatabase } from '../support/databases.ts'
 import { runCli } from '../support/process.ts'
+import { FakeTerminal } from './fake-terminal.ts'
 import {
   addJob,
   counted,
@@ -350,6 +351,23 @@ describe('the command', () => {
   it('reads /etc/hdb/hdbpp_postprocessing.conf unless it is told otherwise', async () => {
     const { stdout } = await runCli(['postprocess', '--help'])
     expect(stdout).toMatch(/--config <file>.*\(default:\s+"\/etc\/hdb\/hdbpp_postprocessing\.conf"\)/s)
+  })
+})
+
+describe('the file for cron', () => {
+  it('starts it at 22:00 every day, with options that there are', async () => {
+    const lines = readFileSync('deploy/hdbpp/hdbpp_postprocessing', 'utf8').split('\n')
+    const entries = lines.filter((line) => /^[\d*]/.test(line))
+    expect(entries).toHaveLength(1)
+    const [, time, user, command] = /^((?:\S+ ){5})(\S+) yardmaster (.*)$/.exec(entries[0] ?? '') ?? []
+    expect([time, user]).toEqual(['0 22 * * * ', 'root'])
+    // cron takes no file that does not end with a line's end.
+    expect(lines.at(-1)).toBe('')
+    const terminal = new FakeTerminal({ terminal: false, environment: { YARDMASTER_SYSLOG_SOCKET: '/nonexistent' } })
+    expect(await terminal.run(...(command ?? '').replace('/etc/hdb/', 'deploy/hdbpp/').split(' '), '--validate')).toBe(
+      0,
+    )
+    expect(terminal.err).toContain('deploy/hdbpp/hdbpp_postprocessing.conf: one deployment, no fault.')
   })
 })
 
