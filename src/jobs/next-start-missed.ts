@@ -1,6 +1,5 @@
-import type { JobHistory, StartPolicy } from './next-start.ts'
-import type { Schedule } from './schedule.ts'
-import { slotAfter, slotsWithin } from './slots.ts'
+import type { JobHistory, StartPolicy } from './job-history.ts'
+import { type Schedule, slotAfter, slotsWithin } from './slots.ts'
 
 /** Slots that are made up for by one decision. */
 const mostMadeUp = 1000

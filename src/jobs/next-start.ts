@@ -1,45 +1,12 @@
 import { dayLength, nominalLength } from './interval.ts'
+import type { JobHistory, StartPolicy } from './job-history.ts'
 import { type MissedSlots, missedSlots, type SkippedSlots } from './next-start-missed.ts'
-import type { IntervalSchedule, Schedule } from './schedule.ts'
-import { later, resolved, slotAfter, slotsWithin } from './slots.ts'
+import { type IntervalSchedule, later, resolved, type Schedule, slotAfter, slotsWithin } from './slots.ts'
+
+export type { JobHistory, StartPolicy } from './job-history.ts'
 
 /** A pause of more than 1,000 years counts as endless: what lies behind it is no date. */
 const longestPause = 1000 * 366 * dayLength
-
-/** What is known of a job's past. */
-export interface JobHistory {
-  /** When the job was made, or its schedule changed: slots before were never promised; the one at it is by `first: 'origin'` alone. */
-  readonly since: Date
-  readonly lastStart: Date | null
-  /** For a lost worker, when the run was given up. */
-  readonly lastFinish: Date | null
-  /** The last slot that was accounted for: as a run, or as skipped. */
-  readonly lastSlot: Date | null
-  /** Consecutive ones. */
-  readonly failures: number
-  /** The last failure was a lost worker. */
-  readonly crashed: boolean
-  /** Milliseconds; 5 minutes unless the job says otherwise. Infinity: no retry before the next slot. */
-  readonly retryPeriod: number
-  /** Milliseconds that a lost worker is waited out at least. 0: the next try is at once; Infinity: not before the next slot. */
-  readonly crashPause: number
-  /** A run of it is under way or waits: the next try of what failed, and the one run for all that was missed until now. */
-  readonly open: boolean
-}
-
-export interface StartPolicy {
-  /** What becomes of slots that pass while a run is under way: `skip` leaves them out, the others do not look at it here. */
-  readonly overlap: 'skip' | 'buffer' | 'allow' | 'cancel'
-  /** Milliseconds within which slots that were missed are made up for, each of them; null: the first of them alone, however old. */
-  readonly catchUp: number | null
-  /** Milliseconds by which a start may be later than its slot. */
-  readonly jitter: number
-  /**
-   * Of a job that never ran and has an interval. `origin`: at its origin, which means at once where that has passed, as in
-   * TimescaleDB. `after`: at the first slot after `since`.
-   */
-  readonly first: 'origin' | 'after'
-}
 
 /** What comes next. After it, the last slot that is accounted for is the last one in `skipped` and `catchUp`. */
 export interface StartDecision {
@@ -103,10 +70,10 @@ function firstStart(schedule: Schedule, history: JobHistory, policy: StartPolicy
   return { slot: schedule.origin.getTime(), catchUp: [], skipped: [] }
 }
 
-/** From when on slots are accounted for. */
+/** From when on slots are accounted for: the origin too, where the job was made at it. */
 function promised(schedule: Schedule, { since, lastSlot }: JobHistory, { first }: StartPolicy): number {
-  const from = schedule.kind === 'interval' && first === 'origin' ? since.getTime() - 1 : since.getTime()
-  return Math.max(from, time(lastSlot))
+  const atOrigin = schedule.kind === 'interval' && first === 'origin' && schedule.origin.getTime() === since.getTime()
+  return Math.max(since.getTime() - Number(atOrigin), time(lastSlot))
 }
 
 function slotStart(schedule: Schedule, history: JobHistory, policy: StartPolicy, now: number, random: number): Plan {
@@ -128,16 +95,12 @@ function afterCrash(schedule: Schedule, missed: MissedSlots, wanted: number, pol
   const first = missed.catchUp[0] ?? missed.slot
   if (wanted === Number.POSITIVE_INFINITY || (missed.catchUp.length > 0 && wanted <= now)) return missed
   if (wanted < first) return retryAt(missed, wanted)
-  if (policy.catchUp !== null) {
-    const skipped = missed.skipped.filter(({ last }) => last < first)
-    return wanted === first
-      ? { slot: first, catchUp: [], skipped }
-      : { slot: first, start: wanted, catchUp: [], skipped }
-  }
+  const startOf = (slot: number) => (wanted === slot ? {} : { start: wanted })
+  if (policy.catchUp !== null) return { slot: first, ...startOf(first), catchUp: [], skipped: missed.skipped }
   const slot = slotsWithin(schedule, first - 1, wanted)?.last ?? first
   const passed = slotsWithin(schedule, first - 1, slot - 1)
   const skipped = passed ? [...missed.skipped, { ...passed, reason: 'retry' as const }] : missed.skipped
-  return wanted === slot ? { slot, catchUp: [], skipped } : { slot, start: wanted, catchUp: [], skipped }
+  return { slot, ...startOf(slot), catchUp: [], skipped }
 }
 
 function retryAt({ skipped }: MissedSlots, start: number): Plan {

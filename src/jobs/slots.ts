@@ -1,8 +1,28 @@
 import { Failure } from '../base/failure.ts'
 import { nextCronTime } from './cron.ts'
-import { checkInterval, dayLength, parseInterval } from './interval.ts'
-import type { IntervalSchedule, Schedule } from './schedule.ts'
+import { checkInterval, dayLength, type Interval, parseInterval } from './interval.ts'
 import { instantOf, wallClock } from './time-zone.ts'
+
+/**
+ * When a job is to be run again and again. By an interval: at slots counted from an origin (`fixed`), or so long after the
+ * end of each run. By a cron expression: five fields, six with the second first, a name (`@hourly`), or `@every INTERVAL`,
+ * whose slots are counted from midnight of 1 January 1970. Months, days and hours are those of the time zone.
+ */
+export type Schedule = IntervalSchedule | CronSchedule
+
+export interface IntervalSchedule {
+  readonly kind: 'interval'
+  readonly interval: Interval
+  readonly fixed: boolean
+  readonly origin: Date
+  readonly timezone: string
+}
+
+interface CronSchedule {
+  readonly kind: 'cron'
+  readonly expression: string
+  readonly timezone: string
+}
 
 /** Slots that follow each other; instants in milliseconds. */
 interface SlotRange {
