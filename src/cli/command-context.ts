@@ -9,7 +9,7 @@ import { defaultDirectory } from '../embedded/default-directory.ts'
 import { joinEmbedded } from '../embedded/join-embedded.ts'
 import { RunRecorder } from '../monitoring/run-recorder.ts'
 import { type ConnectionParts, parseConnectionUrl } from '../postgres/connection-url.ts'
-import type { Workplace } from '../worker/replication-run.ts'
+import type { Workplace } from '../worker/workplace.ts'
 import { Progress } from './progress.ts'
 import { Terminal } from './terminal.ts'
 

@@ -1,8 +1,9 @@
 import type { Claim } from '../jobs/claim.ts'
 import { claimedCall } from './job-run.ts'
-import { claimedRefresh, type RefreshOptions, type Workplace } from './replication-run.ts'
+import { claimedRefresh, type RefreshOptions } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
 import { claimedTask } from './task-run.ts'
+import type { Workplace } from './workplace.ts'
 
 /** Kinds of work that a place can carry out, as claims know them. */
 export function kindsOf({ tasks }: Pick<Workplace, 'tasks'>): string[] {

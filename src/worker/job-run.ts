@@ -8,8 +8,8 @@ import type { RunLog } from '../monitoring/run-log.ts'
 import { connect } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import { cancellable } from './cancellation.ts'
-import type { Workplace } from './replication-run.ts'
 import { carryOut, controlPatience, type RunResult, type WorkRemarks } from './run-outcome.ts'
+import type { Workplace } from './workplace.ts'
 
 /** Carries out a run of a procedure, or of statements, that was claimed. */
 export async function claimedCall(place: Workplace, claim: Claim): Promise<RunResult> {

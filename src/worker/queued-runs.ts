@@ -4,7 +4,8 @@ import { queueRun } from '../jobs/claim.ts'
 import { sql } from '../postgres/sql.ts'
 import { destinationLabel, type Replication } from '../replication/definition.ts'
 import { addReplication, getReplicationByJob, type NewReplication } from '../replication/store.ts'
-import { clearLeftover, planNewReplication, type RefreshOptions, type Workplace } from './replication-run.ts'
+import { clearLeftover, planNewReplication, type RefreshOptions } from './replication-run.ts'
+import type { Workplace } from './workplace.ts'
 
 /** Hands a refresh to the workers; returns the run's id. */
 export async function queueRefresh(

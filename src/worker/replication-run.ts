@@ -1,11 +1,9 @@
 import { crashPoint } from '../base/crash-point.ts'
 import { Failure } from '../base/failure.ts'
-import type { Control } from '../control/control.ts'
-import { connectionParts, type Environment } from '../control/databases.ts'
+import { connectionParts } from '../control/databases.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { runningRun } from '../monitoring/run-history.ts'
-import type { LiveStep, RunLog } from '../monitoring/run-log.ts'
-import type { RunRecorder } from '../monitoring/run-recorder.ts'
+import type { RunLog } from '../monitoring/run-log.ts'
 import { connect, type Session } from '../postgres/connect.ts'
 import type { ConnectionParts } from '../postgres/connection-url.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
@@ -28,30 +26,10 @@ import {
 } from '../replication/store.ts'
 import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult } from './run-outcome.ts'
-import type { SessionPool } from './session-pool.ts'
-import type { Tasks } from './task-run.ts'
+import type { Workplace } from './workplace.ts'
 
 /** Milliseconds that undoing a failed set-up may take; it goes on after Ctrl-C too. */
 const undoPatience = 30_000
-
-/** Where and for whom runs are carried out in this process. */
-export interface Workplace {
-  readonly control: Control
-  readonly environment: Environment
-  readonly signal: AbortSignal
-  /** Keeps the records of this process's runs. */
-  readonly recorder: RunRecorder
-  /** Streams that read a large source side by side. */
-  readonly streams: number
-  /** Keeps connections between runs; without it each session has one of its own. */
-  readonly sessions?: SessionPool
-  /** Tasks of the library's user that runs may call, by name. */
-  readonly tasks?: Tasks
-  /** A run that the signal breaks off goes back to the queue, for another worker. */
-  readonly givesBack?: boolean
-  /** Hears of steps and progress as they happen. */
-  readonly onStep?: ((object: string, step: LiveStep) => void) | undefined
-}
 
 /** What a refresh may be asked for; as in `RefreshContext`. */
 export interface RefreshOptions {

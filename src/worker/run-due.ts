@@ -2,8 +2,8 @@ import { releaseLostWorkers } from '../control/registration.ts'
 import { claimRuns, dueJobs } from '../jobs/claim.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
-import type { Workplace } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
+import type { Workplace } from './workplace.ts'
 
 export interface DuePass {
   /** Only replications of this type; null for all. */

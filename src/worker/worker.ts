@@ -6,9 +6,9 @@ import { decideNextStarts } from '../jobs/next-starts.ts'
 import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
-import type { Workplace } from './replication-run.ts'
 import type { RunResult } from './run-outcome.ts'
 import { SessionPool } from './session-pool.ts'
+import type { Workplace } from './workplace.ts'
 
 /** Milliseconds between two looks for work when nothing wakes the worker: what hints and timers miss costs no more. */
 const backstop = 5000

@@ -7,7 +7,7 @@ import { RunRecorder } from '../../src/monitoring/run-recorder.ts'
 import { parseConnectionUrl } from '../../src/postgres/connection-url.ts'
 import { definitionDefaults } from '../../src/replication/definition.ts'
 import type { NewReplication } from '../../src/replication/store.ts'
-import type { Workplace } from '../../src/worker/replication-run.ts'
+import type { Workplace } from '../../src/worker/workplace.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
 import { type CliResult, type RunningCli, runCli, startCli } from '../support/process.ts'
 
