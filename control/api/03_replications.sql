@@ -236,7 +236,7 @@ BEGIN
     schedule_interval = CASE WHEN set_schedule.schedule_interval IS NOT NULL OR new_cron IS NOT NULL THEN new_interval ELSE j.schedule_interval END,
     cron = CASE WHEN set_schedule.cron IS NOT NULL OR new_interval IS NOT NULL THEN new_cron ELSE j.cron END,
     timezone = coalesce(set_schedule.timezone, j.timezone),
-    schedule_origin = clock_timestamp()
+    schedule_origin = clock_timestamp(), schedule_since = clock_timestamp()
   WHERE j.id = set_schedule.job_id;
   PERFORM yardmaster.wake_workers();
 END

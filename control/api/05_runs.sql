@@ -98,7 +98,7 @@ $$;
 -- milliseconds, where they must keep them apart; else in seconds, infinity where there is no end.
 CREATE OR REPLACE FUNCTION yardmaster.undecided_states(most integer)
 RETURNS TABLE (job_id integer, database_id bigint, facts text, now timestamptz, kind text, months integer, days integer, milliseconds float8, cron text,
-  timezone text, fixed boolean, origin timestamptz, last_slot timestamptz, last_start timestamptz, last_finish timestamptz, failures integer,
+  timezone text, fixed boolean, origin timestamptz, since timestamptz, last_slot timestamptz, last_start timestamptz, last_finish timestamptz, failures integer,
   crashed boolean, retry_period float8, crash_pause float8, overlap text, catch_up float8, jitter float8, open boolean)
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT s.job_id, s.database_id, concat_ws(' ', s.xmin::text, j.xmin::text), clock_timestamp(), j.kind,
@@ -106,7 +106,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     extract(day FROM j.schedule_interval)::integer,
     (extract(hour FROM j.schedule_interval) * 3600000 + extract(minute FROM j.schedule_interval) * 60000
       + extract(milliseconds FROM j.schedule_interval))::float8,
-    j.cron, j.timezone, j.fixed_schedule, j.schedule_origin, s.last_slot, s.last_start, s.last_finish, s.failures, s.crashed,
+    j.cron, j.timezone, j.fixed_schedule, j.schedule_origin, j.schedule_since, s.last_slot, s.last_start, s.last_finish, s.failures, s.crashed,
     least(extract(epoch FROM j.retry_period), 1e12)::float8,
     CASE coalesce(j.retry_on_crash, CASE j.kind WHEN 'replication' THEN 'now' ELSE '5 minutes' END)
       WHEN 'now' THEN 0 WHEN 'never' THEN 'infinity' ELSE extract(epoch FROM coalesce(j.retry_on_crash, '5 minutes')::interval) END::float8,
@@ -235,7 +235,7 @@ BEGIN
   SELECT * INTO ended FROM yardmaster.run r WHERE r.id = count_end.run_id;
   is_good := ended.status IN ('OK', 'WARNING');
   is_void := coalesce(ended.reason IN ('cancelled', 'refused', 'locked'), false);
-  UPDATE yardmaster.job_state s SET last_start = ended.started_at, last_finish = ended.finished_at, last_status = ended.status,
+  UPDATE yardmaster.job_state s SET last_start = coalesce(ended.started_at, s.last_start), last_finish = ended.finished_at, last_status = ended.status,
     last_duration = ended.finished_at - ended.started_at, last_run = ended.id,
     last_success = CASE WHEN is_good THEN ended.finished_at ELSE s.last_success END,
     last_good_run = CASE WHEN is_good AND NOT is_void THEN ended.id ELSE s.last_good_run END,
@@ -294,7 +294,7 @@ BEGIN
   IF start = '-infinity' THEN
     RETURN;
   END IF;
-  UPDATE yardmaster.job_state s SET next_start = start, next_slot = start
+  UPDATE yardmaster.job_state s SET next_start = start, next_slot = NULL
   WHERE s.job_id = obey_next_start.job_id AND s.database_id = obey_next_start.database_id AND s.scheduled;
 EXCEPTION WHEN data_exception THEN
   -- What makes no sense as a time is what the procedure said, not a reason to lose its outcome.

@@ -201,9 +201,9 @@ BEGIN
     RETURN 0;
   END IF;
   WITH due AS (
-    SELECT s.job_id, s.database_id, coalesce(s.next_slot, s.next_start) AS next_slot, s.next_start, t.object, t.operation, t.site, t.lane, t.overlap = 'allow' AS shares,
+    SELECT s.job_id, s.database_id, coalesce(s.next_slot, until) AS next_slot, s.next_start, t.object, t.operation, t.site, t.lane, t.overlap = 'allow' AS shares,
       -- Too late to be simply run: how many slots were missed, and which of them are made up for, is decided with the next start.
-      t.catch_up IS NOT NULL AND s.next_start < until - greatest(t.catch_up, interval '5 seconds') AS is_missed,
+      s.next_slot IS NOT NULL AND t.catch_up IS NOT NULL AND s.next_start < until - greatest(t.catch_up, interval '5 seconds') AS is_missed,
       t.overlap IN ('skip', 'allow') AND NOT EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.job_id = s.job_id) AS is_plain
     FROM yardmaster.job_state s JOIN yardmaster.job_targets t ON t.job_id = s.job_id AND t.database_id = s.database_id
     WHERE s.scheduled AND s.next_start <= until AND t.work = ANY (kinds) AND (job_ids IS NULL OR s.job_id = ANY (job_ids))
@@ -214,7 +214,7 @@ BEGIN
     ORDER BY s.next_start, s.job_id, s.database_id LIMIT 200
     FOR NO KEY UPDATE OF s SKIP LOCKED
   ), moved AS (
-    UPDATE yardmaster.job_state s SET next_start = NULL, next_slot = NULL, last_slot = CASE WHEN d.is_missed THEN s.last_slot ELSE d.next_slot END
+    UPDATE yardmaster.job_state s SET next_start = NULL, next_slot = NULL, last_slot = CASE WHEN d.is_missed THEN s.last_slot ELSE greatest(s.last_slot, s.next_slot) END
     FROM due d WHERE s.job_id = d.job_id AND s.database_id = d.database_id
     RETURNING d.*
   ), plain AS (

@@ -183,7 +183,7 @@ $$;
 -- What the audit keeps of a job.
 CREATE OR REPLACE FUNCTION yardmaster.job_snapshot(job_id integer)
 RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT jsonb_strip_nulls(to_jsonb(j) - '{deleted_at, schedule_origin}'::text[] || (to_jsonb(a) - '{job_id, database_id}'::text[])
+  SELECT jsonb_strip_nulls(to_jsonb(j) - '{deleted_at, schedule_origin, schedule_since}'::text[] || (to_jsonb(a) - '{job_id, database_id}'::text[])
     || jsonb_build_object('database', d.name, 'after', (SELECT jsonb_agg(jsonb_build_object('job', p.after_job_id, 'needs', p.needs) ORDER BY p.after_job_id)
       FROM yardmaster.job_dependency p WHERE p.job_id = j.id)))
   FROM yardmaster.job j JOIN yardmaster.job_action a ON a.job_id = j.id LEFT JOIN yardmaster.managed_database d ON d.id = a.database_id
@@ -296,6 +296,7 @@ BEGIN
     timezone = coalesce(options ->> 'timezone', j.timezone),
     initial_start = CASE WHEN options ? 'initial_start' THEN (options ->> 'initial_start')::timestamptz ELSE j.initial_start END,
     schedule_origin = CASE WHEN options ->> 'initial_start' IS NOT NULL THEN (options ->> 'initial_start')::timestamptz ELSE j.schedule_origin END,
+    schedule_since = CASE WHEN options ?| '{schedule_interval, cron, timezone, initial_start, fixed_schedule}' THEN clock_timestamp() ELSE j.schedule_since END,
     schedule_interval = CASE WHEN options ? 'schedule_interval' OR options ->> 'cron' IS NOT NULL THEN (options ->> 'schedule_interval')::interval ELSE j.schedule_interval END,
     cron = CASE WHEN options ? 'cron' OR options ->> 'schedule_interval' IS NOT NULL THEN options ->> 'cron' ELSE j.cron END
   WHERE j.id = apply_job_options.job_id
@@ -357,7 +358,7 @@ BEGIN
     PERFORM yardmaster.start_from_last_finish(mine.id);
   END IF;
   IF changes ->> 'next_start' IS NOT NULL THEN
-    UPDATE yardmaster.job_state s SET next_start = (changes ->> 'next_start')::timestamptz, next_slot = (changes ->> 'next_start')::timestamptz
+    UPDATE yardmaster.job_state s SET next_start = (changes ->> 'next_start')::timestamptz, next_slot = NULL
     WHERE s.job_id = mine.id AND s.in_scope;
   END IF;
   PERFORM yardmaster.record_change('update', 'job', mine.id::text, before, yardmaster.job_snapshot(mine.id));
@@ -367,8 +368,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION yardmaster.start_from_last_finish(job_id integer)
 RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE yardmaster.job_state s SET next_start = (s.last_finish AT TIME ZONE j.timezone + j.schedule_interval) AT TIME ZONE j.timezone,
-    next_slot = (s.last_finish AT TIME ZONE j.timezone + j.schedule_interval) AT TIME ZONE j.timezone
+  UPDATE yardmaster.job_state s SET next_start = (s.last_finish AT TIME ZONE j.timezone + j.schedule_interval) AT TIME ZONE j.timezone, next_slot = NULL
   FROM yardmaster.job j WHERE j.id = $1 AND s.job_id = j.id AND s.scheduled AND s.last_finish IS NOT NULL
     -- A run that is under way decides when it ends.
     AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = s.job_id AND r.database_id = s.database_id AND r.status IN ('WAITING', 'RUNNING')

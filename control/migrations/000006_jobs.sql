@@ -34,6 +34,8 @@ ALTER TABLE yardmaster.job
   ADD COLUMN owner text,
   ADD COLUMN fixed_schedule boolean NOT NULL DEFAULT true,
   ADD COLUMN initial_start timestamptz,
+  -- When it was made or its schedule was changed: slots up to then were never promised.
+  ADD COLUMN schedule_since timestamptz NOT NULL DEFAULT clock_timestamp(),
   ADD COLUMN max_runtime interval NOT NULL DEFAULT interval '0' CHECK (max_runtime >= interval '0'),
   -- Failures in a row after which it is paused; -1 for none.
   ADD COLUMN max_retries integer NOT NULL DEFAULT -1 CHECK (max_retries >= -1),
@@ -45,7 +47,7 @@ ALTER TABLE yardmaster.job
   ADD COLUMN catch_up interval CHECK (catch_up >= interval '0'),
   ADD COLUMN jitter interval NOT NULL DEFAULT interval '0' CHECK (jitter >= interval '0'),
   ADD COLUMN priority integer NOT NULL DEFAULT 0 CHECK (priority BETWEEN -1000 AND 1000);
-UPDATE yardmaster.job SET owner = created_by;
+UPDATE yardmaster.job SET owner = created_by, schedule_since = schedule_origin;
 ALTER TABLE yardmaster.job ALTER COLUMN owner SET NOT NULL;
 
 -- What a job of another kind than replication does, and where.
@@ -82,7 +84,7 @@ CREATE TABLE yardmaster.job_state (
   scheduled boolean NOT NULL DEFAULT false,
   -- NULL: not decided yet (a worker does it within a second), while a run of it is open, or without a schedule.
   next_start timestamptz,
-  -- What the next start is for: it may be later, by jitter or as a retry.
+  -- What the next start is for: it may be later, by jitter or as a retry. NULL: somebody set the start, it is none of the schedule's.
   next_slot timestamptz,
   -- From that slot to the one after it.
   period interval,

@@ -21,6 +21,7 @@ interface UndecidedState {
   timezone: string
   fixed: boolean
   origin: Date
+  since: Date
   last_slot: Date | null
   last_start: Date | null
   last_finish: Date | null
@@ -66,7 +67,7 @@ export async function decideNextStarts(control: Control, patience = 0): Promise<
 
 function decide(state: UndecidedState): Decision {
   const history = {
-    since: state.origin,
+    since: state.since,
     lastStart: state.last_start,
     lastFinish: state.last_finish,
     lastSlot: state.last_slot,
