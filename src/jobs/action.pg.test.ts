@@ -2,6 +2,7 @@ import { createConnection, createServer } from 'node:net'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { CallDesk } from '../../test/jobs/call-desk.ts'
 import { createDatabase, type TestDatabase } from '../../test/support/databases.ts'
+import { sql } from '../postgres/sql.ts'
 import { checkAction } from './action.ts'
 
 let target: TestDatabase
@@ -70,4 +71,37 @@ it('a pooler is refused before anything is called', async () => {
   const claims = desk.processes.length
   await expect(desk.proc('acts', { url })).rejects.toMatchObject({ code: 'pooler_refused' })
   expect(desk.processes.length).toBe(claims)
+})
+
+describe('a name without a schema', () => {
+  beforeAll(async () => {
+    await target.query(`create schema first; create schema second;
+      create procedure first.acts_twice(job_id text) language sql as $$ select $$;
+      create procedure second.acts_twice(job_id int, config jsonb) language sql as $$ insert into public.seen values ('"second"') $$;
+      create function second.checks_too(config jsonb) returns void language plpgsql as $$ begin raise 'refused in second'; end $$;
+      alter database ${target.name} set search_path = first, second, public`)
+  })
+
+  it('is looked up by the search path of the database, and called there', async () => {
+    await target.query('truncate public.seen')
+    const outcome = await desk.proc('acts_twice', { procSchema: null })
+    expect(outcome).toMatchObject({ level: 'OK', message: 'acts_twice ended.' })
+    expect(await target.query('select config from public.seen')).toEqual([{ config: 'second' }])
+    const session = await desk.connector()('look up a job')
+    onTestFinished(() => session.end())
+    const action = { schema: null, name: 'acts_twice' }
+    expect(await checkAction(session, { action, check: null, config: null })).toMatchObject({ schema: 'second' })
+    expect(await session.one(sql`show search_path`)).toEqual({ search_path: '""' })
+    await expect(
+      checkAction(session, { action, check: { schema: null, name: 'checks_too' }, config: null }),
+    ).rejects.toMatchObject({ code: 'config_refused', message: expect.stringContaining('refused in second') })
+  })
+
+  it('that is nowhere on it is no success: nothing at all is not called', async () => {
+    await expect(desk.proc('acts_nowhere', { procSchema: null })).rejects.toMatchObject({
+      code: 'action_missing',
+      message: expect.stringContaining('"acts_nowhere(integer, jsonb)" does not exist'),
+    })
+    await expect(desk.call({ procName: null })).rejects.toThrow(/names nothing/)
+  })
 })

@@ -1,8 +1,15 @@
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
-import { displayQualified, type QualifiedName } from '../postgres/identifier.ts'
+import { displayName, displayQualified, type QualifiedName } from '../postgres/identifier.ts'
 import { relation, type Sql, sql, trusted } from '../postgres/sql.ts'
 import { asAuthors } from './author-settings.ts'
+
+/** A routine as a job names it. */
+export interface RoutineName {
+  /** null: the first one on the search path that a session of the job's role begins with. */
+  readonly schema: string | null
+  readonly name: string
+}
 
 /** The procedure or function that a job calls, as its database has it. */
 export interface Action extends QualifiedName {
@@ -14,6 +21,7 @@ export interface Action extends QualifiedName {
 }
 
 interface Candidate {
+  readonly schema: string
   readonly kind: string
   readonly signature: string
   readonly id_type: string | null
@@ -26,26 +34,44 @@ interface Candidate {
  * Looks the action of a job up: `name(integer, jsonb)`, else `name(bigint, jsonb)`; further arguments need defaults. For
  * sessions whose search_path is empty. Throws `action_missing`.
  */
-export async function findAction(session: Session, name: QualifiedName): Promise<Action> {
+export async function findAction(session: Session, name: RoutineName): Promise<Action> {
+  const path = await schemasOf(session, name)
   const candidates = await session.query<Candidate>(sql`
-    select p.prokind as kind, p.oid::regprocedure::text as signature, l.lanname as language, coalesce(p.prosrc, '') as source,
-      p.prosecdef or p.proconfig is not null as atomic,
+    select n.nspname as schema, p.prokind as kind, p.oid::regprocedure::text as signature, l.lanname as language,
+      coalesce(p.prosrc, '') as source, p.prosecdef or p.proconfig is not null as atomic,
       case when p.prokind in ('f', 'p') and p.pronargs - p.pronargdefaults <= 2 and p.pronargs >= 2
         and p.proargtypes[1] = 'jsonb'::regtype and p.provariadic = 0 then
         case p.proargtypes[0] when 'int4'::regtype then 'integer' when 'int8'::regtype then 'bigint' end end as id_type
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
-    where n.nspname = ${name.schema} and p.proname = ${name.name}
-    order by (p.proargtypes[0] = 'int4'::regtype) desc, p.pronargs, p.oid`)
+    from unnest(${path}::text[]) with ordinality as w(schema, place) join pg_namespace n on n.nspname = w.schema
+    join pg_proc p on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
+    where p.proname = ${name.name}
+    order by w.place, (p.proargtypes[0] = 'int4'::regtype) desc, p.pronargs, p.oid`)
   const found = candidates.find(({ id_type }) => id_type !== null)
   if (!found) throw missing(session, name, candidates)
   const kind = found.kind === 'p' ? 'procedure' : 'function'
   return {
-    schema: name.schema,
+    schema: found.schema,
     name: name.name,
     kind,
     idType: found.id_type === 'bigint' ? 'bigint' : 'integer',
     mayCommit: kind === 'procedure' && !found.atomic && couldCommit(found.language, found.source),
   }
+}
+
+/** Where a routine is looked for. What stands in pg_catalog is nobody's action. */
+async function schemasOf(session: Session, { schema }: RoutineName): Promise<string[]> {
+  if (schema !== null) return [schema]
+  await session.script('reset search_path')
+  const { path } = await session.one<{ path: string[] }>(
+    sql`select pg_catalog.current_schemas(false)::pg_catalog.text[] as path`,
+  )
+  await session.script("set search_path = ''")
+  return path
+}
+
+/** For people. */
+function labelOf({ schema, name }: RoutineName): string {
+  return schema === null ? displayName(name) : displayQualified({ schema, name })
 }
 
 /**
@@ -59,8 +85,8 @@ export function couldCommit(language: string, source: string): boolean {
   return /commit|rollback|\bcall\b|\bdo\b(?!\s+(?:nothing|update|instead|also)\b)/i.test(source)
 }
 
-function missing(session: Session, name: QualifiedName, there: readonly Candidate[]): Failure {
-  const label = displayQualified(name)
+function missing(session: Session, name: RoutineName, there: readonly Candidate[]): Failure {
+  const label = labelOf(name)
   const others = there.map(({ signature }) => signature).slice(0, 5)
   return new Failure('action_missing', {
     message: `function or procedure "${label}(integer, jsonb)" does not exist in ${session.object}${others.length > 0 ? `; there is ${others.join(', ')}` : ''}`,
@@ -79,9 +105,9 @@ export function callOf({ schema, name, kind, idType }: Action, jobId: number, co
 
 /** What is looked at before a job with a procedure is let loose. */
 export interface Checked {
-  readonly action: QualifiedName
+  readonly action: RoutineName
   /** A function of the configuration that raises an error where it refuses it. */
-  readonly check: QualifiedName | null
+  readonly check: RoutineName | null
   /** jsonb as text; null is SQL NULL. */
   readonly config: string | null
 }
@@ -93,16 +119,16 @@ export interface Checked {
 export async function checkAction(session: Session, { action, check, config }: Checked): Promise<Action> {
   const found = await findAction(session, action)
   if (!check) return found
-  await requireCheck(session, check)
+  const checker = await findCheck(session, check)
   await session.script(asAuthors)
   await session.script('begin')
   try {
-    await session.query(sql`select ${relation(check)}(${config}::pg_catalog.jsonb)`)
+    await session.query(sql`select ${relation(checker)}(${config}::pg_catalog.jsonb)`)
   } catch (error) {
     const failure = session.failure(error)
     if (failure.sqlstate === undefined || failure.code.endsWith('_unreachable')) throw failure
     throw new Failure('config_refused', {
-      message: `${displayQualified(check)} refuses the configuration: ${failure.message}`,
+      message: `${labelOf(check)} refuses the configuration: ${failure.message}`,
       object: session.object,
       sqlstate: failure.sqlstate,
       cause: failure,
@@ -113,14 +139,18 @@ export async function checkAction(session: Session, { action, check, config }: C
   return found
 }
 
-async function requireCheck(session: Session, check: QualifiedName): Promise<void> {
-  const found = await session.query<{ function: boolean }>(sql`
-    select p.prokind = 'f' as function from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = ${check.schema} and p.proname = ${check.name} and p.pronargs - p.pronargdefaults <= 1
-      and p.proargtypes[0] = 'jsonb'::regtype`)
-  if (found.some((one) => one.function)) return
+async function findCheck(session: Session, check: RoutineName): Promise<QualifiedName> {
+  const path = await schemasOf(session, check)
+  const found = await session.query<{ schema: string; function: boolean }>(sql`
+    select n.nspname as schema, p.prokind = 'f' as function
+    from unnest(${path}::text[]) with ordinality as w(schema, place) join pg_namespace n on n.nspname = w.schema
+    join pg_proc p on n.oid = p.pronamespace
+    where p.proname = ${check.name} and p.pronargs - p.pronargdefaults <= 1 and p.proargtypes[0] = 'jsonb'::regtype
+    order by w.place`)
+  const first = found.find((one) => one.function)
+  if (first) return { schema: first.schema, name: check.name }
   const object = session.object
-  const label = displayQualified(check)
+  const label = labelOf(check)
   if (found.length > 0)
     throw new Failure('config_refused', {
       message: `${label} is a procedure. Only functions are allowed as custom configuration checks`,

@@ -1,7 +1,7 @@
 import { crashPoint } from '../base/crash-point.ts'
 import { formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
-import { displayQualified } from '../postgres/identifier.ts'
+import { displayName, displayQualified } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { isConnectionLoss } from '../postgres/sqlstate.ts'
 import { type Action, callOf, findAction } from './action.ts'
@@ -19,7 +19,9 @@ export interface JobCall extends Fenced, RunIds {
   /** `NAME [ID]`: the name of its session. */
   readonly applicationName: string
   readonly kind: 'procedure' | 'sql'
+  /** null: the database's own search path decides. */
   readonly procSchema: string | null
+  /** null: of kind `sql`. */
   readonly procName: string | null
   /** Of kind `sql`: each is sent alone; several statements in one are one transaction. */
   readonly statements: readonly string[] | null
@@ -98,7 +100,8 @@ class CallAttempt {
     this.#target = target
     this.#fence = new Fence(target.session, target.process, call)
     const { procSchema: schema, procName: name } = call
-    this.#label = schema !== null && name !== null ? displayQualified({ schema, name }) : 'SQL'
+    if (name === null) this.#label = 'SQL'
+    else this.#label = schema === null ? displayName(name) : displayQualified({ schema, name })
     this.#narration = new Narration(surroundings.reporter, this.#label, surroundings.nextStart)
   }
 
@@ -142,7 +145,9 @@ class CallAttempt {
 
   async #findWay(): Promise<Way> {
     const { kind, procSchema: schema, procName: name } = this.#call
-    if (kind === 'sql' || schema === null || name === null) return { action: undefined, once: false }
+    if (kind === 'sql') return { action: undefined, once: false }
+    // Never as no statements at all, which would be a success.
+    if (name === null) throw new Error('A job that is to call something names nothing.')
     const { session } = this.#target
     const action = await findAction(session, { schema, name })
     return { action, once: !action.mayCommit && (await keepsEffects(session)) }
