@@ -144,6 +144,8 @@ class HdbppPass {
   }
 
   async #run(job: HdbppJob): Promise<void> {
+    // A procedure may have given it up; and the server process of a lost connection has it until it notices that it works for
+    // nobody: no job is started beside that one.
     await holdPassLock(this.#session, lockPatience.again)
     const startedAt = await serverTime(this.#session)
     const began = performance.now()
@@ -157,7 +159,7 @@ class HdbppPass {
     else this.#place.log.say('error', `${words} failed: [${failure.code}] ${message}`)
     const outcome = { job_id: job.job_id, startedAt, seconds, ok }
     this.#unwritten.push(outcome)
-    await this.#afresh(failure)
+    await this.#afresh()
     crashPoint('postprocess-after-call')
     await this.#write(outcome, this.#place.statsPatience?.between ?? 5000)
     crashPoint('postprocess-after-stats')
@@ -184,8 +186,8 @@ class HdbppPass {
   }
 
   /** A session for what follows: the same one, or another in its place when it is lost, or a request to cancel is under way. */
-  async #afresh(failure: Failure | undefined): Promise<void> {
-    if (!(failure && isConnectionLoss(failure)) && !this.#place.signal.aborted) {
+  async #afresh(): Promise<void> {
+    if (!this.#place.signal.aborted) {
       try {
         await toOurSettings(this.#session)
         return
@@ -196,8 +198,6 @@ class HdbppPass {
     await this.#open?.close()
     const { passwordFile } = this.#place
     this.#open = await openHdbpp(this.#deployment, { passwordFile })
-    // Its server process may not have noticed yet that it works for nobody: until it has, no job is started beside it.
-    await holdPassLock(this.#session, lockPatience.again)
   }
 
   async #write(outcome: HdbppOutcome, patience: number): Promise<void> {

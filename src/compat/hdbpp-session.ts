@@ -11,14 +11,12 @@ const passKey = sql`${((BigInt(passLock.high) << 32n) | BigInt(passLock.low)).to
 
 /** What leaves nothing of a procedure in the session but its locks: our own is one of them. */
 const afresh = [
-  'reset role',
+  // And the role with it.
   'reset session authorization',
   'reset all',
   'close all',
   'deallocate all',
-  'unlisten *',
   'discard temp',
-  'discard sequences',
 ]
 
 /**

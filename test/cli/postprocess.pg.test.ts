@@ -170,9 +170,11 @@ describe('a pass of postprocess', () => {
     const old = await (await postgres14()).createDatabase('hdb 14')
     await installHdbpp(old)
     await procedure(old, 'commits', 'insert into calls (job_id) values (id); commit;')
-    const [good, bad] = [await addJob(old, 'commits'), await addJob(old, 'fails')]
+    await old.query(`create role ${old.name}_other`)
+    await procedure(old, 'litters', `set role ${old.name}_other;`)
+    const ids = [await addJob(old, 'litters'), await addJob(old, 'commits'), await addJob(old, 'fails')]
     expect((await postprocess(deploymentFile({ old: old.url }))).code).toBe(1)
-    expect(await stats(old)).toEqual([counted(good, true, [1, 1]), counted(bad, false, [1, 0])])
+    expect(await stats(old)).toEqual(ids.map((id, index) => counted(id, index < 2, [1, index < 2 ? 1 : 0])))
   })
 
   it('leaves no session behind', async () => {
@@ -236,12 +238,16 @@ describe('names and settings', () => {
       'litters',
       `create temp table postprocessing_jobs_stats (job_id bigint); create temp table calls (job_id bigint, config jsonb);
        set search_path = pg_temp; set default_transaction_read_only = on; set timezone = 'Asia/Tokyo';
-       perform pg_advisory_unlock_all(); listen something; set role ${role};`,
+       execute 'prepare left_over as select 1'; execute 'declare left_over cursor with hold for select 1';
+       set role ${role};`,
     )
-    const [first, second] = [await addJob(database, 'litters'), await addJob(database, 'works')]
+    await procedure(database, 'plain', 'insert into calls (job_id) values (id);')
+    const names = ['litters', 'litters', 'plain']
+    const ids = []
+    for (const name of names) ids.push(await addJob(database, name))
     const ran = await postprocess(file)
     expect(ran.code, ran.err).toBe(0)
-    expect(await stats(database)).toEqual([counted(first, true, [1, 1]), counted(second, true, [1, 1])])
+    expect(await stats(database)).toEqual(ids.map((id) => counted(id, true, [1, 1])))
     expect(await calls()).toHaveLength(1)
   })
 
