@@ -249,7 +249,7 @@ RETURNS jsonb LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS
 DECLARE
   found_one jsonb;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = locked_replication.job_id FOR UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = locked_replication.job_id FOR NO KEY UPDATE;
   found_one := yardmaster.replication_snapshot(locked_replication.job_id);
   IF found_one IS NULL THEN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(locked_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
@@ -293,7 +293,7 @@ BEGIN
     RAISE EXCEPTION 'A replication is setting_up, active, paused, broken or removing, never %.', quote_nullable(set_replication_status.status)
       USING ERRCODE = 'YM003';
   END IF;
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_replication_status.job_id FOR UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_replication_status.job_id FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(set_replication_status.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
@@ -317,7 +317,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   before jsonb;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = remove_replication.job_id FOR UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = remove_replication.job_id FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no replication with the job id %.', coalesce(remove_replication.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;

@@ -108,10 +108,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   given_up record;
 BEGIN
-  -- The runs first, as whoever ends one does.
-  PERFORM 1 FROM yardmaster.run r
-  WHERE r.id IN (SELECT a.run_id FROM yardmaster.attempt a WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING')
-  ORDER BY r.id FOR UPDATE;
+  PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM yardmaster.attempt a WHERE a.worker_id = ANY (worker_ids) AND a.status = 'RUNNING'));
   FOR given_up IN
     WITH attempts AS (
       UPDATE yardmaster.attempt a SET status = 'CRITICAL', finished_at = clock_timestamp(), abandoned = true

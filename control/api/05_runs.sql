@@ -66,7 +66,7 @@ BEGIN
     RAISE EXCEPTION 'A run that is queued is a refresh, a setup or a call, with a JSON object of options; not % with %.',
       quote_nullable(queue_run.operation), quote_nullable(queue_run.options) USING ERRCODE = 'YM003';
   END IF;
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = queue_run.job_id AND j.deleted_at IS NULL FOR UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = queue_run.job_id AND j.deleted_at IS NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no job %.', coalesce(queue_run.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
@@ -130,12 +130,16 @@ BEGIN
   FOR one IN
     WITH decided AS (
       SELECT * FROM jsonb_to_recordset(decisions) AS d(job_id integer, database_id bigint, facts text, start timestamptz, slot timestamptz, period float8,
-        catch_up jsonb, skipped jsonb))
+        catch_up jsonb, skipped jsonb)
+    ), free AS (
+      -- What somebody else changes now is decided again. To wait for it would be to hold the others meanwhile.
+      SELECT s.job_id, s.database_id FROM decided d JOIN yardmaster.job_state s ON s.job_id = d.job_id AND s.database_id = d.database_id
+      FOR NO KEY UPDATE OF s SKIP LOCKED)
     UPDATE yardmaster.job_state s SET next_start = d.start, next_slot = d.slot, period = make_interval(secs => d.period),
       -- What was left out, or is made up for now, is accounted for: the grid is looked at from there the next time.
       last_slot = greatest(s.last_slot, (SELECT max((k ->> 'last')::timestamptz) FROM jsonb_array_elements(d.skipped) k),
         (SELECT max((c #>> '{}')::timestamptz) FROM jsonb_array_elements(d.catch_up) c))
-    FROM decided d JOIN yardmaster.job j ON j.id = d.job_id
+    FROM decided d JOIN free f ON f.job_id = d.job_id AND f.database_id = d.database_id JOIN yardmaster.job j ON j.id = d.job_id
     WHERE s.job_id = d.job_id AND s.database_id = d.database_id AND s.scheduled AND s.next_start IS NULL
       AND concat_ws(' ', s.xmin::text, j.xmin::text) = d.facts
     RETURNING d.*
@@ -164,9 +168,32 @@ BEGIN
   JOIN yardmaster.attempt a ON a.token = x.token AND a.status = 'RUNNING'
   ON CONFLICT (attempt_id, ordinal) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,
     rows = excluded.rows, bytes = excluded.bytes, message = excluded.message;
+  IF jsonb_array_length(record_progress.outcomes) > 1 THEN
+    PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid)
+      JOIN yardmaster.attempt a ON a.token = x.token));
+  END IF;
   RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out, x.sqlstate, x.next_start)
   FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid, status text, reason text, message text, rows bigint, bytes bigint,
     lag float8, position text, leaves_out interval, sqlstate text, next_start text);
+END
+$$;
+
+-- Locks what the end of these runs changes, in the order in which everybody does: jobs, which max_retries may pause, then what jobs
+-- remember, also those that start behind them, then runs. Whoever changes a job, queues its slots or ends its runs at the same time waits.
+CREATE OR REPLACE FUNCTION yardmaster.lock_ends(run_ids bigint[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  job_ids integer[] := ARRAY(SELECT DISTINCT r.job_id FROM yardmaster.run r WHERE r.id = ANY (run_ids));
+BEGIN
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = ANY (job_ids) AND j.max_retries >= 0 ORDER BY j.id FOR NO KEY UPDATE;
+  PERFORM 1 FROM yardmaster.job_state s
+  WHERE (s.job_id, s.database_id) IN (
+    SELECT r.job_id, r.database_id FROM yardmaster.run r WHERE r.id = ANY (run_ids)
+    UNION ALL
+    SELECT o.job_id, o.database_id FROM yardmaster.job_dependency d JOIN yardmaster.job_state o ON o.job_id = d.job_id WHERE d.after_job_id = ANY (job_ids))
+  ORDER BY s.job_id, s.database_id FOR NO KEY UPDATE;
+  PERFORM 1 FROM yardmaster.run r WHERE r.id = ANY (run_ids) ORDER BY r.id FOR UPDATE;
 END
 $$;
 
@@ -182,8 +209,7 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp 
 DECLARE
   ended yardmaster.run;
 BEGIN
-  -- The run first, as a claim does.
-  PERFORM 1 FROM yardmaster.run r WHERE r.id = (SELECT a.run_id FROM yardmaster.attempt a WHERE a.token = finish_run.token) FOR UPDATE;
+  PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM yardmaster.attempt a WHERE a.token = finish_run.token));
   UPDATE yardmaster.attempt a SET finished_at = clock_timestamp(),
     status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END
   WHERE a.token = finish_run.token AND a.status = 'RUNNING';

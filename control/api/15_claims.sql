@@ -44,13 +44,13 @@ DECLARE
   given bigint[] := '{}';
   queued integer;
 BEGIN
-  queued := yardmaster.queue_due_slots(kinds, job_ids);
   -- Locked as long as this transaction: the same worker never claims twice at once, and a dead one never. A statement of its
   -- own, so that the next one counts what the claim before it took.
   SELECT * INTO mine FROM yardmaster.worker w WHERE w.id = claim_runs.worker_id AND w.ended_at IS NULL FOR UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
+  queued := yardmaster.queue_due_slots(kinds, job_ids);
   is_limited := yardmaster.lock_limits(mine.host);
   SELECT least(claim_runs.slots, mine.slots - (
     SELECT count(*) FROM yardmaster.attempt a WHERE a.worker_id = mine.id AND a.status = 'RUNNING')) INTO free;

@@ -190,7 +190,8 @@ RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE j.id = $1
 $$;
 
--- A job as it is, locked until the caller's transaction ends; refused where it is none of the caller's.
+-- A job as it is, locked until the caller's transaction ends; refused where it is none of the caller's. The lock lets runs of it be
+-- made: whoever makes them holds the job's state, which whoever changes the job wants next.
 CREATE OR REPLACE FUNCTION yardmaster.locked_job(job_id integer, verb text)
 RETURNS yardmaster.job LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -200,7 +201,7 @@ BEGIN
   IF job_id IS NULL THEN
     RAISE EXCEPTION 'job ID cannot be NULL' USING ERRCODE = 'YM003';
   END IF;
-  SELECT * INTO found_job FROM yardmaster.job j WHERE j.id = locked_job.job_id AND j.deleted_at IS NULL FOR UPDATE;
+  SELECT * INTO found_job FROM yardmaster.job j WHERE j.id = locked_job.job_id AND j.deleted_at IS NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'job % not found', job_id USING ERRCODE = 'YM001';
   END IF;
@@ -447,6 +448,8 @@ DECLARE
   mine yardmaster.job := yardmaster.locked_job(delete_job.job_id, 'delete');
   before jsonb := yardmaster.job_snapshot(delete_job.job_id);
 BEGIN
+  -- Nobody has another job start after it meanwhile.
+  LOCK TABLE yardmaster.job_dependency IN SHARE ROW EXCLUSIVE MODE;
   PERFORM yardmaster.refuse_awaited(mine.id);
   UPDATE yardmaster.job j SET deleted_at = clock_timestamp(), status = 'removing', version = j.version + 1 WHERE j.id = mine.id;
   DELETE FROM yardmaster.job_dependency d WHERE d.job_id = mine.id;
@@ -520,7 +523,7 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp 
 #variable_conflict use_column
 BEGIN
   PERFORM 1 FROM yardmaster.job j WHERE j.id = settle_verification.job_id
-    AND (settle_verification.version IS NULL OR j.version = settle_verification.version) FOR UPDATE;
+    AND (settle_verification.version IS NULL OR j.version = settle_verification.version) FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN false;
   END IF;

@@ -84,7 +84,8 @@ RETURNS integer LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_
 DECLARE
   mine yardmaster.job := yardmaster.locked_job(cancel_job_runs.job_id, 'cancel');
 BEGIN
-  RETURN (SELECT count(yardmaster.cancel_run(r.id)) FROM yardmaster.run r WHERE r.job_id = mine.id AND r.status IN ('WAITING', 'RUNNING'));
+  RETURN (SELECT count(yardmaster.cancel_run(o.id)) FROM (SELECT r.id FROM yardmaster.run r
+    WHERE r.job_id = mine.id AND r.status IN ('WAITING', 'RUNNING') ORDER BY r.id) o);
 END
 $$;
 
