@@ -17,6 +17,7 @@ export interface Step {
 export interface CallChoice extends Partial<JobCall> {
   earlier?: readonly EarlierSession[]
   signal?: AbortSignal
+  onStepEnd?: () => void
   /** The way to the target; default: the database's own URL. */
   url?: string
   connector?: (purpose: string) => Promise<Session>
@@ -40,7 +41,15 @@ export class CallDesk {
 
   /** A new run of job 1000, attempt 1, unless something else is said. */
   async call(choice: CallChoice): Promise<CallOutcome> {
-    const { earlier: _earlier, signal: _signal, url: _url, connector: _connector, claim: _claim, ...call } = choice
+    const {
+      earlier: _earlier,
+      signal: _signal,
+      url: _url,
+      connector: _connector,
+      claim: _claim,
+      onStepEnd: _onStepEnd,
+      ...call
+    } = choice
     this.#run += 1
     return callJob(
       {
@@ -81,7 +90,7 @@ export class CallDesk {
     return (purpose: string) => connect(parseConnectionUrl(url), { side: 'database', purpose, object: 'warehouse' })
   }
 
-  #surroundings({ earlier, signal, url, connector, claim }: CallChoice): CallSurroundings {
+  #surroundings({ earlier, signal, url, connector, claim, onStepEnd }: CallChoice): CallSurroundings {
     return {
       connector: connector ?? this.connector(url),
       reporter: {
@@ -93,6 +102,7 @@ export class CallDesk {
             done: (message, level = 'OK') => {
               step.message = message
               step.level = level
+              onStepEnd?.()
             },
           }
         },

@@ -64,6 +64,8 @@ describe.each(['18', '14'])('how a call ends in PostgreSQL %s', (version) => {
     await expectNobody()
     expect(await done()).toEqual(stays)
     expect(performance.now() - began).toBeGreaterThan(least)
+    // Long before the server's own limit, which is ten seconds behind.
+    expect(performance.now() - began).toBeLessThan(9500)
   })
 
   it('when somebody cancels it, also before it begins', async () => {
@@ -85,6 +87,17 @@ describe.each(['18', '14'])('how a call ends in PostgreSQL %s', (version) => {
     running.catch(() => undefined)
     await sleeping()
     cancel.abort()
+    await expect(running).rejects.toMatchObject({ code: 'cancelled' })
+    expect(await done()).toEqual([])
+  })
+
+  it('several statements: a cancel that comes between two is heeded as well', async () => {
+    const cancel = new AbortController()
+    await target.query('truncate public.done')
+    const running = desk.sql(['select 1', `insert into done values ('second')`], {
+      signal: cancel.signal,
+      onStepEnd: () => cancel.abort(),
+    })
     await expect(running).rejects.toMatchObject({ code: 'cancelled' })
     expect(await done()).toEqual([])
   })

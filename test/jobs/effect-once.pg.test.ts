@@ -105,10 +105,15 @@ describe.each(['18', '14'])('a job that takes effect once in PostgreSQL %s', (ve
     await other.query(
       `create role ${role}; create role ${login} login password 'geheim'; create schema yardmaster authorization ${role}`,
     )
+    // Whoever made the table could have put a trigger on it that runs as us.
+    await other.query(`create table yardmaster.job_effect as select null::uuid as control_id, 1::bigint as run_id, 1 as job_id, 1 as attempt, now() as at with no data;
+      alter table yardmaster.job_effect owner to ${role}; comment on table yardmaster.job_effect is 'yardmaster target schema 1';
+      grant all on schema yardmaster to ${login}; grant all on yardmaster.job_effect to ${login}`)
     const url = Object.assign(new URL(other.url), { username: login, password: 'geheim' }).href
     expect(await plain.proc('adds', { url })).toMatchObject({ level: 'OK' })
-    expect(await other.query(`select from pg_class where relname = 'job_effect'`)).toEqual([])
-    await other.query(`drop schema yardmaster; drop role ${role}; drop role ${login}`)
+    expect(await other.query('select from yardmaster.job_effect')).toEqual([])
+    await other.query('drop schema yardmaster cascade')
+    await other.query(`drop role ${role}; drop role ${login}`)
   })
 
   // What `couldCommit` holds for unable to commit is unable to, in a transaction and outside of one.
