@@ -158,6 +158,7 @@ describe('a connection that is lost in the middle of a call', () => {
     proxy.set('toClient', { kind: 'reset' })
     await first.waitForOutput(/\(waits\) failed: \[database_unreachable\]/)
     proxy.set('both', { kind: 'pass' })
+    await expect.poll(async () => (await othersMet()).length).toBe(2)
     await held.release()
     const { exitCode, stderr } = await first.ended
     expect(exitCode).toBe(1)
