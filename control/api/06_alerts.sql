@@ -16,6 +16,7 @@ BEGIN
   alerts AS (
     SELECT 3 AS code, 'FAILED_RUN' AS status, w.job_name, format('%s failed runs in a row; the last one, %s: %s', w.failures, w.last_run,
       w.last_message) AS text FROM watched w WHERE w.failures >= 3 AND w.status <> 'paused'
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.alert_rule a WHERE a.job_id = w.job_id AND num_nonnulls(a.sensitivity, a.escalate) > 0)
     UNION ALL
     SELECT 3, 'FAILED_RUN', w.job_name, format('it is %s, and nothing works on it%s', w.status, coalesce('; run ' || w.last_run || ': ' || w.last_message, ''))
     FROM watched w WHERE w.status IN ('setting_up', 'removing', 'broken') AND w.failures < 3 AND w.running + w.waiting = 0
@@ -24,6 +25,9 @@ BEGIN
       yardmaster.duration_text(w.age), yardmaster.duration_text(w.late_after),
       CASE WHEN w.last_run IS NULL THEN 'no run has ended yet' ELSE format('run %s %s: %s', w.last_run, w.last_status, w.last_message) END)
     FROM watched w WHERE w.status = 'active' AND w.age > w.late_after
+      AND NOT EXISTS (SELECT 1 FROM yardmaster.alert_rule a WHERE a.job_id = w.job_id AND num_nonnulls(a.warn, a.error) > 0)
+    UNION ALL
+    SELECT r.alert_code, r.alert_status, r.job_name, r.alert_text FROM yardmaster.rule_alerts() r WHERE yardmaster.name_is_like(r.job_name, pattern)
     UNION ALL
     SELECT 2, 'BLOCKED', w.job_name, format('%s runs in a row found it locked; the last one, %s: %s', w.locked, w.last_run, w.last_message)
     FROM watched w WHERE w.locked >= 3 AND w.status <> 'paused'

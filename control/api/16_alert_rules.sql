@@ -9,7 +9,7 @@ DECLARE
   rule yardmaster.alert_rule;
   stranger text;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_alert_rule.job_id AND j.deleted_at IS NULL FOR NO KEY UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_alert_rule.job_id AND j.deleted_at IS NULL FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no job %.', coalesce(set_alert_rule.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
@@ -47,7 +47,7 @@ BEGIN
   RETURN QUERY
   WITH ruled AS MATERIALIZED (
     SELECT a.warn, a.error, a.sensitivity, a.escalate, w.* FROM yardmaster.alert_rule a JOIN yardmaster.watched_jobs w ON w.job_id = a.job_id
-    WHERE w.status = 'active')
+    WHERE w.status <> 'paused')
   SELECT CASE WHEN w.failures >= s.needed OR bad.runs >= s.needed + w.escalate THEN 3 ELSE 2 END, 'FAILED_RUN', w.job_name,
     format('%s bad runs in a row (alerts from %s on); the last one, %s %s: %s', bad.runs, s.needed, w.last_run, w.last_status, w.last_message)
   FROM ruled w
@@ -59,12 +59,12 @@ BEGIN
     format('no run completed for %s (%s); %s', yardmaster.duration_text(done.age), yardmaster.thresholds_text(w.warn, w.error),
       CASE WHEN w.last_run IS NULL THEN 'no run has ended yet' ELSE format('run %s %s: %s', w.last_run, w.last_status, w.last_message) END)
   FROM ruled w CROSS JOIN LATERAL (SELECT clock_timestamp() - yardmaster.completed_at(w.job_id, w.last_run) AS age) done
-  WHERE done.age > least(w.warn, w.error)
+  WHERE w.status = 'active' AND done.age > least(w.warn, w.error)
   UNION ALL
   SELECT CASE WHEN r.age > w.error THEN 3 ELSE 2 END, 'RUNNING', w.job_name,
     format('run %s has been going on for %s (%s)', r.id, yardmaster.duration_text(r.age), yardmaster.thresholds_text(w.warn, w.error))
   FROM ruled w JOIN LATERAL (SELECT r.id, clock_timestamp() - r.started_at AS age FROM yardmaster.run r
-    WHERE r.job_id = w.job_id AND r.object = w.job_name AND r.status = 'RUNNING') r ON r.age > least(w.warn, w.error)
+    WHERE r.job_id = w.job_id AND r.database_id = w.database_id AND r.status = 'RUNNING') r ON r.age > least(w.warn, w.error)
   UNION ALL
   SELECT CASE WHEN b.age > x.error THEN 3 ELSE 2 END, 'BLOCKED', r.object,
     format('run %s has been waiting for a lock for %s; it is held by %s', r.id, yardmaster.duration_text(b.age), a.blocked_by)

@@ -1,3 +1,4 @@
+import { Failure } from '../base/failure.ts'
 import type { Control } from '../control/control.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Ask } from './webhooks.ts'
@@ -57,6 +58,7 @@ export async function getHistoryLimit(control: Control): Promise<HistoryLimit> {
   )
 }
 
+/** What is undefined stays. Throws `wrong_usage`. */
 export async function setHistoryLimit(
   control: Control,
   {
@@ -65,6 +67,16 @@ export async function setHistoryLimit(
     failures,
   }: { keepFor?: number | undefined; successes?: number | undefined; failures?: number | undefined },
 ): Promise<void> {
-  await control.session.query(sql`
+  try {
+    await control.session.query(sql`
     select yardmaster.set_history_limit(justify_hours(make_interval(secs => ${keepFor ?? null}::float8)), ${successes ?? null}::int, ${failures ?? null}::int)`)
+  } catch (error) {
+    const failure = control.session.failure(error)
+    if (failure.sqlstate !== 'YM003') throw failure
+    throw new Failure('wrong_usage', {
+      message: failure.message,
+      object: 'history',
+      remedy: "For example: --age '30 days'",
+    })
+  }
 }
