@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { createDatabase } from '../support/databases.ts'
@@ -83,6 +83,12 @@ describe('--syslog', () => {
     await expect
       .poll(() => datagrams().join('\n'))
       .toMatch(/^<11>.*ERROR: \[hdbpp_file_invalid\] \/nonexistent\.conf cannot be read/)
+    const faulty = join(mkdtempSync(join(inject('runDirectory'), 'syslog-')), 'faulty.conf')
+    writeFileSync(faulty, 'a: 1\nb: 2\n')
+    await runCli(['postprocess', '-c', faulty, '--syslog'], { env })
+    await expect
+      .poll(() => datagrams().join('\n'))
+      .toMatch(/^<11>.* 2 faults; nothing was run\. \| \S+:1: a: found .* \| \S+:2: b: found .* Remedy: /m)
     await runCli(['postprocess', '-c', await deployment(), '--syslog', '--debug'], { env })
     await expect.poll(() => datagrams().join('\n')).toMatch(/^<15>.*: accelerator: call "works"\(1, '\{\}'\)$/m)
   })
