@@ -9,7 +9,7 @@ DECLARE
   rule yardmaster.alert_rule;
   stranger text;
 BEGIN
-  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_alert_rule.job_id AND j.deleted_at IS NULL FOR UPDATE;
+  PERFORM 1 FROM yardmaster.job j WHERE j.id = set_alert_rule.job_id AND j.deleted_at IS NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no job %.', coalesce(set_alert_rule.job_id::text, 'NULL') USING ERRCODE = 'YM001';
   END IF;
