@@ -40,7 +40,9 @@ BEGIN
   ON CONFLICT (job_id, database_id) DO NOTHING;
   UPDATE yardmaster.job_state s SET in_scope = s.database_id = ANY (wanted)
   WHERE s.job_id = sync_job_states.job_id AND s.in_scope <> (s.database_id = ANY (wanted));
-  PERFORM yardmaster.reschedule(sync_job_states.job_id);
+  -- Where it goes on as before, its next start stays.
+  PERFORM yardmaster.reschedule(s.job_id, s.database_id) FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
+  WHERE s.job_id = sync_job_states.job_id AND (NOT s.in_scope OR NOT s.scheduled);
   PERFORM yardmaster.set_lanes(sync_job_states.job_id);
   -- What waits where it is not to run any more.
   UPDATE yardmaster.run r SET status = 'CRITICAL', reason = 'cancelled', finished_at = clock_timestamp(),
@@ -50,12 +52,14 @@ BEGIN
 END
 $$;
 
--- Has the next starts of a job decided anew, everywhere or in one database; none where it is not to start by itself.
+-- Has the next starts of a job decided anew, everywhere or in one database; none where it is not to start by itself. A start that
+-- somebody set for a job that nobody has looked at yet, or while it was paused, stays.
 CREATE OR REPLACE FUNCTION yardmaster.reschedule(job_id integer, database_id bigint DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  UPDATE yardmaster.job_state s SET next_start = NULL, next_slot = NULL, period = NULL,
+  UPDATE yardmaster.job_state s SET next_slot = NULL, period = NULL,
+    next_start = CASE WHEN s.next_slot IS NULL AND (NOT s.scheduled OR j.status = 'unverified') THEN s.next_start END,
     scheduled = s.in_scope AND s.paused_at IS NULL AND j.status = 'active' AND (j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL)
   FROM yardmaster.job j
   WHERE j.id = reschedule.job_id AND s.job_id = j.id AND (reschedule.database_id IS NULL OR s.database_id = reschedule.database_id);

@@ -60,7 +60,8 @@ BEGIN
 END
 $$;
 
--- What roles with the right to make jobs need of this schema.
+-- What roles with the right to make jobs need of this schema, and of the schema with TimescaleDB's views where that is ours. A view asks
+-- for the right to the functions in it as if they were called directly.
 CREATE OR REPLACE FUNCTION yardmaster.renew_grants()
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -71,10 +72,14 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA yardmaster TO %I', holder);
     EXECUTE format('GRANT SELECT ON yardmaster.jobs, yardmaster.job_stats, yardmaster.job_errors, yardmaster.job_history TO %I', holder);
     FOR face IN SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'yardmaster'::regnamespace
-        AND (p.prosecdef AND p.proname IN ('add_job', 'alter_job', 'delete_job', 'request_run', 'run_state', 'pause_job', 'resume_job', 'cancel_job_run')
-          OR p.proname IN ('run_job', 'wait')) LOOP
+        AND (p.prosecdef AND p.proname IN ('add_job', 'alter_job', 'delete_job', 'request_run', 'run_state', 'pause_job', 'resume_job', 'cancel_job_runs')
+          OR p.proname IN ('run_job', 'wait', 'may_act_as', 'display_name')) LOOP
       EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', face, holder);
     END LOOP;
+    IF obj_description(to_regnamespace('timescaledb_information'), 'pg_namespace') = 'Made by yardmaster.install_timescaledb_names()' THEN
+      EXECUTE format('GRANT USAGE ON SCHEMA timescaledb_information TO %I', holder);
+      EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA timescaledb_information TO %I', holder);
+    END IF;
   END LOOP;
 END
 $$;
@@ -421,6 +426,8 @@ BEGIN
   IF alter_job.next_start = '-infinity' THEN
     RAISE EXCEPTION 'next_start cannot be -infinity' USING ERRCODE = 'YM003';
   END IF;
+  -- Before its config is read, so that two merges at once are both kept.
+  PERFORM yardmaster.locked_job(alter_job.job_id, 'alter');
   PERFORM yardmaster.change_job(alter_job.job_id, jsonb_strip_nulls(jsonb_build_object('schedule_interval', alter_job.schedule_interval,
       'max_runtime', alter_job.max_runtime, 'max_retries', alter_job.max_retries, 'retry_period', alter_job.retry_period,
       'scheduled', alter_job.scheduled, 'next_start', alter_job.next_start, 'fixed_schedule', alter_job.fixed_schedule,
@@ -501,7 +508,9 @@ BEGIN
   UPDATE yardmaster.job j SET status = CASE WHEN a.verified THEN 'active' ELSE 'unverified' END, pause_note = NULL, paused_at = NULL, paused_by = NULL,
     version = j.version + 1
   FROM yardmaster.job_action a WHERE j.id = mine.id AND a.job_id = j.id AND j.status = 'paused';
-  PERFORM yardmaster.reschedule(mine.id);
+  -- Where it was paused in some of its databases only.
+  PERFORM yardmaster.reschedule(s.job_id, s.database_id) FROM yardmaster.job_state s
+  WHERE s.job_id = mine.id AND s.in_scope AND NOT s.scheduled;
   PERFORM yardmaster.record_change('update', 'job', mine.id::text, before, yardmaster.job_snapshot(mine.id));
 END
 $$;

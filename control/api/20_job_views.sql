@@ -54,5 +54,3 @@ CREATE OR REPLACE VIEW yardmaster.job_errors WITH (security_barrier) AS
   SELECT h.job_id, h.proc_schema, h.proc_name, h.pid, h.start_time, h.finish_time, h.sqlerrcode, h.err_message,
     h.id AS run_id, h.database, h.reason, h.attempt
   FROM yardmaster.job_history h WHERE h.succeeded IS FALSE;
-
-DO $$ BEGIN PERFORM yardmaster.renew_grants(); END $$;

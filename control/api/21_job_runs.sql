@@ -109,12 +109,12 @@ LANGUAGE plpgsql AS $$
 DECLARE
   state record;
 BEGIN
-  BEGIN
-    COMMIT;
-  EXCEPTION WHEN invalid_transaction_termination THEN
+  -- Nothing can catch the error of a COMMIT. Behind a COMMIT of the caller's, a procedure, the transaction is the younger one.
+  IF pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<) pg_catalog.statement_timestamp() THEN
     RAISE EXCEPTION 'Waiting for a run commits on the way, which is not possible inside a transaction or a function.' USING ERRCODE = 'YM002',
       HINT = 'Call it by itself: CALL yardmaster.wait(17). In a transaction: SELECT yardmaster.request_run(1001), then wait behind the COMMIT.';
-  END;
+  END IF;
+  COMMIT;
   LOOP
     SELECT * INTO state FROM yardmaster.run_state(run_id);
     EXIT WHEN state.status OPERATOR(pg_catalog.<>) ALL (ARRAY['WAITING', 'RUNNING']);
@@ -134,12 +134,11 @@ DECLARE
   runs bigint[];
   one bigint;
 BEGIN
-  BEGIN
-    COMMIT;
-  EXCEPTION WHEN invalid_transaction_termination THEN
+  IF pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<) pg_catalog.statement_timestamp() THEN
     RAISE EXCEPTION 'run_job waits for a worker and commits on the way, which is not possible inside a transaction or a function.' USING ERRCODE = 'YM002',
       HINT = 'Call it by itself: CALL yardmaster.run_job(1001). In a transaction: SELECT yardmaster.request_run(1001), and after the COMMIT: CALL yardmaster.wait(run).';
-  END;
+  END IF;
+  COMMIT;
   runs := yardmaster.request_run(job_id);
   COMMIT;
   FOREACH one IN ARRAY runs LOOP
