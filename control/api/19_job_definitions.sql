@@ -515,14 +515,14 @@ BEGIN
 END
 $$;
 
--- Jobs that nobody has looked at yet in their databases.
-CREATE OR REPLACE FUNCTION yardmaster.unverified_jobs(most integer)
+-- Jobs that nobody has looked at yet in their databases, by number, behind `after`.
+CREATE OR REPLACE FUNCTION yardmaster.unverified_jobs(most integer, after integer DEFAULT 0)
 RETURNS TABLE (job_id integer, version integer, proc_schema text, proc_name text, check_schema text, check_name text, config jsonb, databases text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT j.id, j.version, a.proc_schema, a.proc_name, a.check_schema, a.check_name, a.config,
     ARRAY(SELECT t.database FROM yardmaster.job_targets t WHERE t.job_id = j.id AND t.in_scope ORDER BY t.database_id)
   FROM yardmaster.job j JOIN yardmaster.job_action a ON a.job_id = j.id
-  WHERE j.status = 'unverified' AND j.deleted_at IS NULL ORDER BY j.id LIMIT $1
+  WHERE j.status = 'unverified' AND j.deleted_at IS NULL AND j.id > $2 ORDER BY j.id LIMIT $1
 $$;
 
 -- What was found in a job's databases: it may start, and its procedure's schema is known; or it is paused with what is wrong. Nothing

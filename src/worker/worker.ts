@@ -6,6 +6,7 @@ import { decideNextStarts } from '../jobs/next-starts.ts'
 import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
+import { JobVerification } from './job-verification.ts'
 import type { RunResult } from './run-outcome.ts'
 import { SessionPool } from './session-pool.ts'
 import type { Workplace } from './workplace.ts'
@@ -42,6 +43,7 @@ export class Worker implements Service {
   readonly #options: WorkerOptions
   /** Connections to sources and destinations outlive the runs: half of an unchanged refresh was spent on opening them. */
   readonly #sessions = new SessionPool()
+  readonly #verification: JobVerification
   /** Aborted when runs are to be broken off. */
   readonly #breakOff = new AbortController()
   /** What this worker carries out, by its attempt's token, until its outcome is written. */
@@ -60,6 +62,7 @@ export class Worker implements Service {
   constructor(place: Workplace, options: WorkerOptions) {
     this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true, sessions: this.#sessions }
     this.#options = options
+    this.#verification = new JobVerification(this.#place, options.say)
   }
 
   async start(): Promise<void> {
@@ -130,6 +133,7 @@ export class Worker implements Service {
     const free = this.#options.slots - this.#running.size
     const claims = free > 0 ? await claimRuns(control, recorder.registration.id, kindsOf(this.#place), free) : []
     this.#begin(claims)
+    this.#verification.look()
     return this.#untilWork(claims.length < free)
   }
 
@@ -160,7 +164,9 @@ export class Worker implements Service {
   }
 
   async #carryOut(claim: Claim): Promise<void> {
-    this.#options.onResult?.(await claimedRun(this.#place, claim))
+    // Apart: where nobody listens, the arguments of an optional call are not evaluated.
+    const result = await claimedRun(this.#place, claim)
+    this.#options.onResult?.(result)
   }
 
   async #sweep(): Promise<void> {
@@ -179,6 +185,7 @@ export class Worker implements Service {
     await this.#looking
     clearTimeout(this.#timer)
     this.#place.recorder.registration.retire()
+    const verification = this.#verification.stop()
     const ended = Promise.all(this.#running.values()).then(() => undefined)
     if (!(await within(this.#options.grace, ended))) {
       this.#options.say?.(`${this.#running.size} runs are broken off and given back.`)
@@ -186,6 +193,7 @@ export class Worker implements Service {
       // Longer only where the control database is away: then the loss of this worker gives them back.
       await within(breakOffPatience, ended)
     }
+    await verification
     await this.#sessions.stop()
     crashPoint('worker-before-end')
     await this.#place.recorder.stop()
