@@ -336,6 +336,18 @@ const entries = {
     meaning: 'There is no job with this number or name.',
     remedy: 'See `yardmaster job list`.',
   },
+  job_ambiguous: {
+    meaning: 'Several jobs go by this name.',
+    remedy: 'Name it by its number; `yardmaster job list` shows them.',
+  },
+  job_refused: {
+    meaning: 'What was asked for does not go with what the job is, or how it stands now.',
+    remedy: 'See `yardmaster job show JOB`.',
+  },
+  dependency_cycle: {
+    meaning: 'Jobs would start after each other in a circle, so that none of them ever could.',
+    remedy: 'Leave one of the dependencies out that the message shows.',
+  },
   // Alerts
   alert_unknown: {
     meaning: 'There is no alert with this number.',

@@ -14,6 +14,7 @@ import { asFailure, report } from './failure-report.ts'
 import { helpGroup } from './help.ts'
 import { hostGroup } from './host.ts'
 import { importGroup } from './import.ts'
+import { jobGroup } from './job.ts'
 import { limitGroup } from './limit.ts'
 import { migrateGroup } from './migrate.ts'
 import { postprocessGroup } from './postprocess.ts'
@@ -39,6 +40,7 @@ export function buildProgram(): Command {
   for (const group of [
     databaseGroup,
     replicationGroup,
+    jobGroup,
     runGroup,
     runDueGroup,
     bindingGroup,

@@ -33,15 +33,21 @@ type StepJson = Omit<StepRow, 'rows' | 'bytes'> & { rows: number | null; bytes: 
 /** `yardmaster run follow`: until the run has ended; exit 1 when it is CRITICAL. */
 export async function follow(context: CommandContext, _flags: object, id: string): Promise<number> {
   return withControl(context, async (control) => {
-    const follower = new Follower(control, (event) => tell(context.terminal, event))
-    for (;;) {
-      await releaseLostWorkers(control)
-      const run = await getRun(control, id)
-      await follower.look(run)
-      if (!isOpen(run)) return run.status === 'CRITICAL' ? 1 : 0
-      await delay(lookEvery, undefined, { signal: context.signal })
-    }
+    const { status } = await followRun(context, control, id)
+    return status === 'CRITICAL' ? 1 : 0
   })
+}
+
+/** Tells what a run does until it has ended, and returns it as it is then. */
+export async function followRun(context: CommandContext, control: Control, id: string): Promise<RunRow> {
+  const follower = new Follower(control, (event) => tell(context.terminal, event))
+  for (;;) {
+    await releaseLostWorkers(control)
+    const run = await getRun(control, id)
+    await follower.look(run)
+    if (!isOpen(run)) return run
+    await delay(lookEvery, undefined, { signal: context.signal })
+  }
 }
 
 function isOpen({ status }: RunRow): boolean {

@@ -1,6 +1,7 @@
 import { formatBytes, formatCount, formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
+import { retryRun } from '../jobs/requests.ts'
 import {
   cancelRun,
   getRun,
@@ -17,6 +18,7 @@ import { action, type Group } from './action.ts'
 import { type CommandContext, withControl } from './command-context.ts'
 import { clear, keep } from './run-clear.ts'
 import { follow } from './run-follow.ts'
+import { reportQueued } from './run-result.ts'
 import { readCount } from './usage.ts'
 
 const statuses = ['WAITING', 'RUNNING', 'OK', 'WARNING', 'CRITICAL']
@@ -50,6 +52,12 @@ export const runGroup: Group = (program) => {
     .description('call a run off: one that waits at once, one that is under way within a second or two')
     .addHelpText('after', '\nExample:\n  yardmaster run cancel 17')
     .action(action(cancel))
+  group
+    .command('retry')
+    .argument('<run>', 'id of the run')
+    .description('hand what a run did that has ended to the workers once more, as it was asked for')
+    .addHelpText('after', '\nExample:\n  yardmaster run retry 17')
+    .action(action(retry))
   group
     .command('clear')
     .requiredOption('--older-than <interval>', 'what ended before that; open runs and the newest of each job stay')
@@ -138,6 +146,14 @@ async function cancel(context: CommandContext, _flags: object, id: string): Prom
       terminal.line(`Run ${before.id} is being broken off; see its end: yardmaster run follow ${before.id}`)
     else terminal.line(`Run ${before.id} is cancelled; it had not begun.`)
     return 0
+  })
+}
+
+async function retry(context: CommandContext, _flags: object, id: string): Promise<number> {
+  return withControl(context, async (control) => {
+    await releaseLostWorkers(control)
+    const { id: ended } = await getRun(control, id)
+    return reportQueued(context, await retryRun(control, ended), { retries: ended })
   })
 }
 

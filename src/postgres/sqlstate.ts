@@ -35,6 +35,8 @@ const bySqlstate = new Map<string, (side: Side) => Verdict>(
     // Our own: what functions of the control schema refuse.
     YM005: () => ({ code: 'site_stranded', retryable: false }),
     YM006: () => ({ code: 'host_forbidden', retryable: false }),
+    YM007: () => ({ code: 'dependency_cycle', retryable: false }),
+    YM008: () => ({ code: 'job_failed', retryable: false }),
   }),
 )
 
