@@ -116,6 +116,11 @@ export function serverCpu(postmaster: number): number {
   return ticks / 100
 }
 
+/** User and system CPU seconds of one process. */
+export function processCpu(pid: number): number {
+  return sum(statFields(pid).slice(11, 13)) / 100
+}
+
 /** The fields of /proc/PID/stat behind the name; none for a process that has ended. */
 function statFields(pid: number): string[] {
   try {

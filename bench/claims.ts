@@ -14,8 +14,10 @@ export interface ClaimRate extends Throughput {
 export async function addIdleReplications(control: Session, count: number, schedule: string | null): Promise<void> {
   await control.query(sql`
     with databases as (select min(id) as id from yardmaster.managed_database),
-    jobs as (insert into yardmaster.job (kind, status, created_by, schedule_interval)
-      select 'replication', 'active', 'bench', ${schedule}::interval from generate_series(1, ${count}::int) returning id)
+    jobs as (insert into yardmaster.job (kind, status, created_by, owner, schedule_interval)
+      select 'replication', 'active', 'bench', session_user, ${schedule}::interval from generate_series(1, ${count}::int) returning id),
+    states as (insert into yardmaster.job_state (job_id, database_id, scheduled)
+      select j.id, d.id, ${schedule}::interval is not null from jobs j, databases d)
     insert into yardmaster.replication (job_id, type, source_database, source_schema, source_name, destination_database,
       destination_schema, destination_name, build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
     select j.id, 'table', d.id, 'public', 't' || j.id, d.id, 'copy', 't' || j.id, true, true, '{}', '{}', false, '1 minute'
@@ -29,16 +31,16 @@ export async function giveLanes(control: Session): Promise<void> {
     with its as (
       select j.id, j.site, array_remove(array['database:any', 'site:' || j.site], null) as keys from yardmaster.job j
     ), made as (
-      insert into yardmaster.lane (site, keys) select distinct site, keys from its on conflict (keys) do update set keys = excluded.keys
-      returning id, keys)
-    update yardmaster.job j set lane = m.id from its i join made m on m.keys = i.keys where i.id = j.id`)
+      insert into yardmaster.lane (site, keys) select distinct site, keys from its
+      on conflict (keys, priority, (coalesce(task, ''))) do update set keys = excluded.keys returning id, keys)
+    update yardmaster.job_state s set lane = m.id from its i join made m on m.keys = i.keys where i.id = s.job_id`)
 }
 
 /** Tops the waiting runs up to one for each job. */
 export async function queueEverything(control: Session): Promise<void> {
   await control.script(`
-    insert into yardmaster.run (job_id, slot, database_id, operation, object, status, queued, requested)
-    select v.job_id, clock_timestamp(), v.destination_database_id, 'refresh', v.destination_table, 'WAITING', true, false
+    insert into yardmaster.run (job_id, slot, due_at, lane, database_id, operation, object, status, queued, requested)
+    select v.job_id, clock_timestamp(), clock_timestamp(), v.lane, v.destination_database_id, 'refresh', v.destination_table, 'WAITING', true, false
     from yardmaster.replications v
     where not exists (select 1 from yardmaster.run r where r.job_id = v.job_id and r.status in ('WAITING', 'RUNNING'));
     analyze yardmaster.run, yardmaster.job, yardmaster.replication, yardmaster.attempt`)

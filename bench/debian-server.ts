@@ -13,6 +13,11 @@ export function hasMimeo(): boolean {
   return existsSync(join(binaries, 'initdb')) && existsSync(extension)
 }
 
+/** Whether Debian's postgresql-15-cron is installed. */
+export function hasPgCron(): boolean {
+  return existsSync(join(binaries, 'initdb')) && existsSync('/usr/share/postgresql/15/extension/pg_cron.control')
+}
+
 /** A new server of Debian's PostgreSQL 15, with the defaults and fsync on. Returns the URL of a database of it. */
 export async function startDebianServer(
   site: BenchSite,

@@ -77,8 +77,8 @@ async function untilDecided(control: Session, started: number): Promise<number> 
 
 /** By the function that each claim calls first, as one worker would with free slots. */
 async function queueAtOnce(control: Session, count: number): Promise<number> {
-  await control.query(sql`update yardmaster.job_state set next_start = clock_timestamp() - interval '1 second'
-    where id in (select id from yardmaster.job order by id limit ${count})`)
+  await control.query(sql`update yardmaster.job_state set next_start = clock_timestamp() - interval '1 second', next_slot = clock_timestamp() - interval '1 second'
+    where job_id in (select id from yardmaster.job order by id limit ${count})`)
   const started = performance.now()
   for (let made = 0; made < count; ) {
     await control.query(sql`select yardmaster.queue_due_slots('{replication}')`)

@@ -9,6 +9,8 @@ export interface Throughput {
   readonly name: string
   readonly jobs: number
   readonly seconds: number
+  /** CPU seconds of whoever took the jobs, where it was measured. */
+  readonly cpu?: number
 }
 
 const quiet = new Logger(() => () => undefined)
@@ -114,12 +116,84 @@ export async function bossThroughput(
   return { name: `pg-boss, ${loops} connections, ${batch} at once`, ...counted }
 }
 
+/** graphile-worker: jobs that make a call, one after the other from a long queue, for some seconds. */
+export async function graphileCalls(
+  site: BenchSite,
+  url: string,
+  waiting: number,
+  concurrency: number,
+  seconds: number,
+  call: () => Promise<void>,
+): Promise<Throughput> {
+  const session = await site.session(url)
+  const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
+  await utils.migrate()
+  await utils.release()
+  await session.script(`
+    select count(*) from graphile_worker.add_jobs(array(
+      select row('call', '{}'::json, null, null, null, null, null, null)::graphile_worker.job_spec from generate_series(1, ${waiting})));
+    analyze`)
+  let jobs = 0
+  const task = async () => {
+    await call()
+    jobs += 1
+  }
+  const options = {
+    connectionString: url,
+    concurrency,
+    maxPoolSize: concurrency + 2,
+    logger: quiet,
+    noHandleSignals: true,
+  }
+  const runner = await run({ ...options, taskList: { call: task } })
+  const counted = await count(() => jobs, seconds)
+  await runner.stop()
+  return { name: `graphile-worker, concurrency ${concurrency} (keeps no history)`, ...counted }
+}
+
+/** pg-boss: the same from `loops` workers of one job each, with its NOTIFY and the jobs that ended kept. */
+export async function bossCalls(
+  url: string,
+  waiting: number,
+  loops: number,
+  seconds: number,
+  call: () => Promise<void>,
+): Promise<Throughput> {
+  const boss = new PgBoss({ connectionString: url, max: loops + 2, supervise: false, schedule: false })
+  boss.on('error', (error: unknown) => console.error(error))
+  await boss.start()
+  await boss.createQueue('calls')
+  for (let made = 0; made < waiting; made += 10_000)
+    await boss.insert(
+      'calls',
+      Array.from({ length: Math.min(10_000, waiting - made) }, () => ({ data: {} })),
+    )
+  let jobs = 0
+  let over = false
+  const loop = async () => {
+    while (!over) {
+      const [job] = await boss.fetch('calls')
+      if (!job) return
+      await call()
+      await boss.complete('calls', job.id)
+      jobs += 1
+    }
+  }
+  const running = Array.from({ length: loops }, loop)
+  const counted = await count(() => jobs, seconds)
+  over = true
+  await Promise.all(running)
+  await boss.stop({ graceful: false })
+  return { name: `pg-boss, ${loops} loops one by one`, ...counted }
+}
+
 /** The first half second warms up and is not counted. */
-async function count(jobs: () => number, seconds: number): Promise<{ jobs: number; seconds: number }> {
+async function count(jobs: () => number, seconds: number): Promise<{ jobs: number; seconds: number; cpu: number }> {
   await delay(500)
-  const [before, started] = [jobs(), performance.now()]
+  const [before, started, cpu] = [jobs(), performance.now(), process.cpuUsage()]
   await delay(seconds * 1000)
-  return { jobs: jobs() - before, seconds: (performance.now() - started) / 1000 }
+  const { user, system } = process.cpuUsage(cpu)
+  return { jobs: jobs() - before, seconds: (performance.now() - started) / 1000, cpu: (user + system) / 1e6 }
 }
 
 /** An idle queue that is given one job at a time. Milliseconds from before the call until the job's function is called. */

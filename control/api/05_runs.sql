@@ -172,7 +172,7 @@ BEGIN
     PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid)
       JOIN yardmaster.attempt a ON a.token = x.token));
   END IF;
-  RETURN QUERY SELECT x.token, yardmaster.finish_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out, x.sqlstate, x.next_start)
+  RETURN QUERY SELECT x.token, yardmaster.end_run(x.token, x.status, x.reason, x.message, x.rows, x.bytes, x.lag, x.position, x.leaves_out, x.sqlstate, x.next_start)
   FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid, status text, reason text, message text, rows bigint, bytes bigint,
     lag float8, position text, leaves_out interval, sqlstate text, next_start text);
 END
@@ -206,26 +206,38 @@ CREATE OR REPLACE FUNCTION yardmaster.finish_run(
   leaves_out interval DEFAULT NULL, sqlstate text DEFAULT NULL, next_start text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+BEGIN
+  PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM yardmaster.attempt a WHERE a.token = finish_run.token));
+  RETURN yardmaster.end_run(finish_run.token, finish_run.status, finish_run.reason, finish_run.message, finish_run.rows, finish_run.bytes, finish_run.lag,
+    finish_run."position", finish_run.leaves_out, finish_run.sqlstate, finish_run.next_start);
+END
+$$;
+
+-- The same, for whoever holds the locks (`lock_ends`).
+CREATE OR REPLACE FUNCTION yardmaster.end_run(
+  token uuid, status text, reason text, message text, rows bigint, bytes bigint, lag float8 DEFAULT NULL, "position" text DEFAULT NULL,
+  leaves_out interval DEFAULT NULL, sqlstate text DEFAULT NULL, next_start text DEFAULT NULL)
+RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
 DECLARE
   ended yardmaster.run;
 BEGIN
-  PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM yardmaster.attempt a WHERE a.token = finish_run.token));
   UPDATE yardmaster.attempt a SET finished_at = clock_timestamp(),
-    status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END
-  WHERE a.token = finish_run.token AND a.status = 'RUNNING';
+    status = CASE end_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE end_run.status END
+  WHERE a.token = end_run.token AND a.status = 'RUNNING';
   IF NOT FOUND THEN
     -- Whoever says so is done with its session in the target.
-    UPDATE yardmaster.attempt a SET abandoned = false WHERE a.token = finish_run.token AND a.abandoned;
+    UPDATE yardmaster.attempt a SET abandoned = false WHERE a.token = end_run.token AND a.abandoned;
     RETURN EXISTS (SELECT 1 FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
-      WHERE a.token = finish_run.token AND r.message = finish_run.message AND r.status = finish_run.status
-        AND a.status = CASE finish_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE finish_run.status END);
+      WHERE a.token = end_run.token AND r.message = end_run.message AND r.status = end_run.status
+        AND a.status = CASE end_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE end_run.status END);
   END IF;
-  UPDATE yardmaster.run r SET status = finish_run.status, reason = finish_run.reason, message = finish_run.message,
-    rows = finish_run.rows, bytes = finish_run.bytes, sqlstate = finish_run.sqlstate,
-    due_at = CASE WHEN finish_run.status = 'WAITING' AND finish_run.next_start LIKE 'in %'
-      THEN clock_timestamp() + substr(finish_run.next_start, 4)::interval ELSE r.due_at END,
-    finished_at = CASE finish_run.status WHEN 'WAITING' THEN NULL ELSE clock_timestamp() END
-  FROM yardmaster.attempt a WHERE a.token = finish_run.token AND r.id = a.run_id
+  UPDATE yardmaster.run r SET status = end_run.status, reason = end_run.reason, message = end_run.message,
+    rows = end_run.rows, bytes = end_run.bytes, sqlstate = end_run.sqlstate,
+    due_at = CASE WHEN end_run.status = 'WAITING' AND end_run.next_start LIKE 'in %'
+      THEN clock_timestamp() + substr(end_run.next_start, 4)::interval ELSE r.due_at END,
+    finished_at = CASE end_run.status WHEN 'WAITING' THEN NULL ELSE clock_timestamp() END
+  FROM yardmaster.attempt a WHERE a.token = end_run.token AND r.id = a.run_id
   RETURNING r.* INTO ended;
   IF ended.status = 'WAITING' THEN
     PERFORM yardmaster.wake_workers();
@@ -237,12 +249,12 @@ BEGIN
     PERFORM yardmaster.wake_workers();
   END IF;
   PERFORM yardmaster.count_end(ended.id, false);
-  IF finish_run.next_start IS NOT NULL THEN
-    PERFORM yardmaster.obey_next_start(ended.job_id, ended.database_id, finish_run.next_start);
+  IF end_run.next_start IS NOT NULL THEN
+    PERFORM yardmaster.obey_next_start(ended.job_id, ended.database_id, end_run.next_start);
   END IF;
-  UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => finish_run.lag),
-    "position" = coalesce(finish_run."position", p."position"), leaves_out = coalesce(finish_run.leaves_out, interval '0')
-  WHERE p.job_id = ended.job_id AND finish_run.lag IS NOT NULL;
+  UPDATE yardmaster.replication p SET as_of = clock_timestamp() - make_interval(secs => end_run.lag),
+    "position" = coalesce(end_run."position", p."position"), leaves_out = coalesce(end_run.leaves_out, interval '0')
+  WHERE p.job_id = ended.job_id AND end_run.lag IS NOT NULL;
   RETURN true;
 END
 $$;
@@ -334,25 +346,34 @@ RETURNS boolean LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $
   SELECT EXISTS (SELECT 1 FROM yardmaster.attempt a WHERE a.token = $1 AND a.status <> 'RUNNING')
 $$;
 
--- Says which session in the target works for the attempt with this token. False where the attempt is over: then nothing may be begun.
-CREATE OR REPLACE FUNCTION yardmaster.claim_session(token uuid, pid integer, session_start timestamptz)
-RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+-- Says which sessions in targets work for the attempts with these tokens: `[{token, pid, session_start}]`. Of each, whether the attempt
+-- still goes on (else nothing may be begun), and what sessions earlier attempts of its job may have left there.
+CREATE OR REPLACE FUNCTION yardmaster.claim_sessions(claims jsonb)
+RETURNS TABLE (token uuid, mine boolean, earlier jsonb) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  UPDATE yardmaster.attempt a SET target_pid = claim_session.pid, target_start = claim_session.session_start
-  WHERE a.token = claim_session.token AND a.status = 'RUNNING';
-  RETURN FOUND;
+  RETURN QUERY
+  WITH claim AS MATERIALIZED (SELECT c.* FROM jsonb_to_recordset(claims) AS c(token uuid, pid integer, session_start timestamptz)),
+  claimed AS (
+    UPDATE yardmaster.attempt a SET target_pid = c.pid, target_start = c.session_start
+    FROM claim c WHERE a.token = c.token AND a.status = 'RUNNING' RETURNING a.token)
+  SELECT c.token, EXISTS (SELECT 1 FROM claimed d WHERE d.token = c.token),
+    CASE WHEN EXISTS (SELECT 1 FROM yardmaster.attempt e WHERE e.abandoned AND e.target_pid IS NOT NULL) THEN
+      (SELECT jsonb_agg(jsonb_build_object('pid', s.pid, 'who', s.who,
+        'backend_start', to_char(s.session_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) FROM yardmaster.abandoned_sessions(c.token) s) END
+  FROM claim c;
 END
 $$;
 
 -- Sessions in the target that earlier attempts of the same job may have left there.
 CREATE OR REPLACE FUNCTION yardmaster.abandoned_sessions(token uuid)
 RETURNS TABLE (pid integer, session_start timestamptz, who text) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- From the few that there are: a job may have a million runs.
+  WITH abandoned AS MATERIALIZED (SELECT e.* FROM yardmaster.attempt e WHERE e.abandoned AND e.target_pid IS NOT NULL)
   SELECT e.target_pid, e.target_start, format('attempt %s of run %s, by %s', e.number, e.run_id, e.worker)
-  FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
-  JOIN yardmaster.run o ON o.job_id = r.job_id AND o.database_id = r.database_id AND (o.id = r.id OR NOT r.shares)
-  JOIN yardmaster.attempt e ON e.run_id = o.id AND e.abandoned AND e.target_pid IS NOT NULL AND e.id <> a.id
-  WHERE a.token = $1
+  FROM abandoned e JOIN yardmaster.run o ON o.id = e.run_id
+  JOIN yardmaster.attempt a ON a.token = $1 AND e.id <> a.id
+  JOIN yardmaster.run r ON r.id = a.run_id AND o.job_id = r.job_id AND o.database_id = r.database_id AND (o.id = r.id OR NOT r.shares)
 $$;
 
 -- They are gone: whoever follows need not look for them.

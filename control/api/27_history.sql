@@ -29,13 +29,16 @@ BEGIN
   END IF;
   visited := ARRAY(SELECT j.id FROM yardmaster.job j WHERE j.id > rule.counted_job ORDER BY j.id LIMIT trim_history.jobs);
   FOREACH one IN ARRAY visited LOOP
-    DELETE FROM yardmaster.run r WHERE r.id IN (
-      SELECT d.id FROM yardmaster.run d JOIN (
-        SELECT n.id, n.finished_at, row_number() OVER (PARTITION BY n.database_id, n.status = 'CRITICAL' ORDER BY n.id DESC) AS place
-        FROM yardmaster.run n WHERE n.job_id = one AND n.status IN ('OK', 'WARNING', 'CRITICAL')) n ON n.id = d.id
-      WHERE (n.finished_at < clock_timestamp() - rule.keep_for OR n.place > CASE WHEN d.status = 'CRITICAL' THEN rule.failures ELSE rule.successes END)
+    -- By arrays: the planner would read every run there is, for each job anew.
+    DELETE FROM yardmaster.run r WHERE r.id = ANY (ARRAY(
+      SELECT d.id FROM yardmaster.run d WHERE d.id = ANY (ARRAY(
+          SELECT n.id FROM (
+            SELECT n.id, n.finished_at, n.status, row_number() OVER (PARTITION BY n.database_id, n.status = 'CRITICAL' ORDER BY n.id DESC) AS place
+            FROM yardmaster.run n WHERE n.job_id = one AND n.status IN ('OK', 'WARNING', 'CRITICAL')) n
+          WHERE n.finished_at < clock_timestamp() - rule.keep_for OR n.place > CASE WHEN n.status = 'CRITICAL' THEN rule.failures ELSE rule.successes END
+          ORDER BY n.id LIMIT trim_history.most))
         AND yardmaster.is_superseded(one, d.database_id, d.id, d.status, d.reason) AND d.status IN ('OK', 'WARNING', 'CRITICAL')
-      ORDER BY d.id LIMIT trim_history.most FOR UPDATE OF d SKIP LOCKED);
+      ORDER BY d.id FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS count_of_one = ROW_COUNT;
     removed := removed + count_of_one;
   END LOOP;

@@ -20,7 +20,8 @@ export interface Action extends QualifiedName {
   readonly mayCommit: boolean
 }
 
-interface Candidate {
+/** A routine by the name of a job's action. */
+export interface Candidate {
   readonly schema: string
   readonly kind: string
   readonly signature: string
@@ -36,16 +37,25 @@ interface Candidate {
  */
 export async function findAction(session: Session, name: RoutineName): Promise<Action> {
   const path = await schemasOf(session, name)
-  const candidates = await session.query<Candidate>(sql`
+  return chooseAction(session, name, await session.query<Candidate>(candidatesOf(name, path)))
+}
+
+/** Everything by that name in these schemas, the best first. For sessions whose search_path is empty. */
+export function candidatesOf(name: RoutineName, path: readonly string[]): Sql {
+  return sql`
     select n.nspname as schema, p.prokind as kind, p.oid::regprocedure::text as signature, l.lanname as language,
       coalesce(p.prosrc, '') as source, p.prosecdef or p.proconfig is not null as atomic,
       case when p.prokind in ('f', 'p') and p.pronargs - p.pronargdefaults <= 2 and p.pronargs >= 2
         and p.proargtypes[1] = 'jsonb'::regtype and p.provariadic = 0 then
         case p.proargtypes[0] when 'int4'::regtype then 'integer' when 'int8'::regtype then 'bigint' end end as id_type
-    from unnest(${path}::text[]) with ordinality as w(schema, place) join pg_namespace n on n.nspname = w.schema
+    from unnest(${[...path]}::text[]) with ordinality as w(schema, place) join pg_namespace n on n.nspname = w.schema
     join pg_proc p on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
     where p.proname = ${name.name}
-    order by w.place, (p.proargtypes[0] = 'int4'::regtype) desc, p.pronargs, p.oid`)
+    order by w.place, (p.proargtypes[0] = 'int4'::regtype) desc, p.pronargs, p.oid`
+}
+
+/** Throws `action_missing`. */
+export function chooseAction(session: Session, name: RoutineName, candidates: readonly Candidate[]): Action {
   const found = candidates.find(({ id_type }) => id_type !== null)
   if (!found) throw missing(session, name, candidates)
   const kind = found.kind === 'p' ? 'procedure' : 'function'
@@ -59,7 +69,7 @@ export async function findAction(session: Session, name: RoutineName): Promise<A
 }
 
 /** Where a routine is looked for. What stands in pg_catalog is nobody's action. */
-async function schemasOf(session: Session, { schema }: RoutineName): Promise<string[]> {
+export async function schemasOf(session: Session, { schema }: RoutineName): Promise<string[]> {
   if (schema !== null) return [schema]
   await session.script('reset search_path')
   const { path } = await session.one<{ path: string[] }>(

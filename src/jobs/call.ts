@@ -4,9 +4,9 @@ import { Failure } from '../base/failure.ts'
 import { displayName, displayQualified } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { isConnectionLoss } from '../postgres/sqlstate.ts'
-import { type Action, callOf, findAction } from './action.ts'
+import { type Action, type Candidate, callOf, candidatesOf, chooseAction, schemasOf } from './action.ts'
 import { asAuthors, jobSettings } from './author-settings.ts'
-import { effectOf, keepsEffects, type RunIds, recordEffect } from './effect-table.ts'
+import { effectOf, keepsEffects, type OwnPart, ownPart, type RunIds, recordEffect } from './effect-table.ts'
 import { type EarlierSession, Fence, type Fenced } from './fence.ts'
 import { type JobReporter, Narration } from './narration.ts'
 import type { Level, NextStart } from './notices.ts'
@@ -36,10 +36,14 @@ export interface JobCall extends Fenced, RunIds {
 /** What a call needs of whoever makes it. */
 export interface CallSurroundings extends TargetSurroundings {
   readonly reporter: JobReporter
-  /** Records in the control database that this process works for the attempt. False: the attempt is over. */
-  readonly claimSession: (pid: number, backendStart: string) => Promise<boolean>
-  /** Sessions of earlier attempts whose end nobody saw; not those that a newer attempt has claimed since. */
-  readonly earlierSessions: () => Promise<readonly EarlierSession[]>
+  /**
+   * Records in the control database that this process works for the attempt. `mine` false: the attempt is over. `earlier`:
+   * sessions of earlier attempts whose end nobody saw.
+   */
+  readonly claimSession: (
+    pid: number,
+    backendStart: string,
+  ) => Promise<{ readonly mine: boolean; readonly earlier: readonly EarlierSession[] }>
   /** Hears at once when the procedure says when it wants to be started next: that holds also when it fails. */
   readonly nextStart: (start: NextStart) => void
 }
@@ -132,9 +136,9 @@ class CallAttempt {
   /** The claim stands before the lock, so that whoever finds the lock taken knows by whom. */
   async #standBehindFence(): Promise<void> {
     const { pid, backendStart } = this.#target.process
-    const { claimSession, earlierSessions, signal } = this.#surroundings
-    const [claimed, earlier] = await Promise.all([claimSession(pid, backendStart), earlierSessions()])
-    if (!claimed) {
+    const { claimSession, signal } = this.#surroundings
+    const { mine, earlier } = await claimSession(pid, backendStart)
+    if (!mine) {
       const message = 'This attempt was given up before it began; it did nothing.'
       throw new Failure('fenced', { message, object: this.#target.session.object })
     }
@@ -149,8 +153,11 @@ class CallAttempt {
     // Never as no statements at all, which would be a success.
     if (name === null) throw new Error('A job that is to call something names nothing.')
     const { session } = this.#target
-    const action = await findAction(session, { schema, name })
-    return { action, once: !action.mayCommit && (await keepsEffects(session)) }
+    const routine = { schema, name }
+    const path = await schemasOf(session, routine)
+    const [candidates, [own]] = await session.queries<[Candidate[], OwnPart[]]>([candidatesOf(routine, path), ownPart])
+    const action = chooseAction(session, routine, candidates)
+    return { action, once: own !== undefined && !action.mayCommit && (await keepsEffects(session, own)) }
   }
 
   async #perform(way: Way): Promise<string> {

@@ -33,14 +33,25 @@ function targetMigrations(): readonly string[] {
  * Whether runs of ours can take effect once in this database: it has our schema, nobody strange has put anything into it,
  * and it has the table, or lets us make it. For sessions whose search_path is empty.
  */
-export async function keepsEffects(session: Session): Promise<boolean> {
-  const found = await session.one<{
-    schema: boolean
-    usable: boolean
-    version: number
-    creates: boolean
-    owns: boolean
-  }>(sql`
+export async function keepsEffects(session: Session, found: OwnPart): Promise<boolean> {
+  if (!found.schema || (await session.first(strangeObject))) return false
+  if (found.version >= targetMigrations().length) return found.usable
+  if (!found.creates || !found.owns) return false
+  await bringUpToDate(session)
+  return true
+}
+
+/** What a database has of ours. */
+export interface OwnPart {
+  readonly schema: boolean
+  readonly usable: boolean
+  readonly version: number
+  readonly creates: boolean
+  readonly owns: boolean
+}
+
+/** Gives an `OwnPart`. For sessions whose search_path is empty. */
+export const ownPart = sql`
     select n.oid is not null as schema,
       coalesce(has_table_privilege(c.oid, 'SELECT') and has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'DELETE')
         and has_schema_privilege(n.oid, 'USAGE'), false) as usable,
@@ -49,13 +60,7 @@ export async function keepsEffects(session: Session): Promise<boolean> {
       coalesce(pg_has_role(c.relowner, 'USAGE'), true) as owns
     from (select 1) as one
     left join pg_namespace n on n.nspname = 'yardmaster'
-    left join pg_class c on c.relnamespace = n.oid and c.relname = 'job_effect'`)
-  if (!found.schema || (await session.first(strangeObject))) return false
-  if (found.version >= targetMigrations().length) return found.usable
-  if (!found.creates || !found.owns) return false
-  await bringUpToDate(session)
-  return true
-}
+    left join pg_class c on c.relnamespace = n.oid and c.relname = 'job_effect'`
 
 async function bringUpToDate(session: Session): Promise<void> {
   await inTransaction(session, `begin; set local lock_timeout = '10s'`, async () => {

@@ -60,10 +60,9 @@ test('a decision is not written when what it rests on has changed meanwhile', as
     'select job_id, database_id, facts from yardmaster.undecided_states(9)',
   )
   await database.query(`select yardmaster.alter_replication(1000, '{"schedule_interval": "1 hour"}')`)
-  const written = await database.query(
-    'select yardmaster.set_next_starts($1) as n',
-    [JSON.stringify([{ ...state, start: new Date(), slot: new Date(), period: 90, catch_up: [], skipped: [] }])],
-  )
+  const written = await database.query('select yardmaster.set_next_starts($1) as n', [
+    JSON.stringify([{ ...state, start: new Date(), slot: new Date(), period: 90, catch_up: [], skipped: [] }]),
+  ])
   expect(written).toEqual([{ n: 0 }])
 })
 

@@ -20,10 +20,8 @@ export const instantFormat = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 /** Gives a session its name, and tells whose it is. */
 export async function introduceAs(session: Session, applicationName: string): Promise<ServerProcess> {
-  const row = await session.one<{ started: string }>(sql`
-    select to_char(a.backend_start at time zone 'UTC', ${instantFormat}) as started
-    from pg_stat_activity a, set_config('application_name', ${applicationName}, false) as named where a.pid = pg_backend_pid()`)
-  return { pid: session.pid, backendStart: row.started }
+  await session.query(sql`select set_config('application_name', ${applicationName}, false)`)
+  return { pid: session.pid, backendStart: session.started }
 }
 
 interface Sight {

@@ -32,6 +32,8 @@ export class Backend {
   major = 0
   /** Of the server process. */
   pid = 0
+  /** When that process began, as `Introduction` has it. */
+  started = ''
   /** By `performance.now()`. */
   readonly connectedAt = performance.now()
   /** Hears of it, once, when the connection breaks without anybody having closed it. */
@@ -56,9 +58,10 @@ export class Backend {
     client.on('error', this.#onError)
   }
 
-  introduced({ version, pid, settings, standing }: Introduction): void {
+  introduced({ version, pid, started, settings, standing }: Introduction): void {
     this.major = Math.floor(Number(version) / 10000)
     this.pid = pid
+    this.started = started
     this.#settings = settings
     this.#standing = standing
   }

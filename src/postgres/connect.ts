@@ -71,6 +71,11 @@ export class Session {
     return this.#backend.pid
   }
 
+  /** When the server process began: `2030-01-31T02:30:00.000000Z`. */
+  get started(): string {
+    return this.#backend.started
+  }
+
   /** Throws where the connection is somebody else's by now. */
   get client(): pg.Client {
     this.#requireOwn()

@@ -2,13 +2,12 @@ import type { Failure } from '../base/failure.ts'
 import { connectionParts } from '../control/databases.ts'
 import { callJob } from '../jobs/call.ts'
 import type { Claim, ClaimedCall } from '../jobs/claim.ts'
-import type { EarlierSession } from '../jobs/fence.ts'
-import { instantFormat } from '../jobs/server-process.ts'
 import type { RunLog } from '../monitoring/run-log.ts'
 import { connect } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult, type WorkRemarks } from './run-outcome.ts'
+import { targetClaims } from './target-claims.ts'
 import type { Workplace } from './workplace.ts'
 
 /** Carries out a run of a procedure, or of statements, that was claimed. */
@@ -62,8 +61,7 @@ async function perform(
           return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
         },
         reporter: log,
-        claimSession: (pid, backendStart) => sessions.claim(pid, backendStart),
-        earlierSessions: () => sessions.earlier(),
+        claimSession: (pid, backendStart) => targetClaims(control).claim(token, pid, backendStart),
         unknown: (why) => sessions.unknown(why),
         nextStart: (start) => {
           remarks.nextStart = 'at' in start ? start.at : `in ${start.after}`
@@ -86,29 +84,6 @@ class TargetRecord {
   constructor(place: Workplace, token: string) {
     this.#place = place
     this.#token = token
-  }
-
-  async claim(pid: number, backendStart: string): Promise<boolean> {
-    const row = await this.#place.control.perform(
-      (session) =>
-        session.one<{ mine: boolean }>(
-          sql`select yardmaster.claim_session(${this.#token}, ${pid}, ${backendStart}::timestamptz) as mine`,
-        ),
-      controlPatience,
-    )
-    return row.mine
-  }
-
-  async earlier(): Promise<EarlierSession[]> {
-    const rows = await this.#place.control.perform(
-      (session) =>
-        session.query<{ pid: number; start: string; who: string }>(
-          sql`select pid, to_char(session_start at time zone 'UTC', ${instantFormat}) as start, who
-            from yardmaster.abandoned_sessions(${this.#token})`,
-        ),
-      controlPatience,
-    )
-    return rows.map(({ pid, start, who }) => ({ pid, backendStart: start, attemptIsOver: true, who }))
   }
 
   /** A hint for whoever looks; the run goes on to wait for its target. */

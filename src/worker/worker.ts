@@ -42,7 +42,7 @@ export class Worker implements Service {
   readonly #place: Workplace
   readonly #options: WorkerOptions
   /** Connections to sources and destinations outlive the runs: half of an unchanged refresh was spent on opening them. */
-  readonly #sessions = new SessionPool()
+  readonly #sessions: SessionPool
   readonly #verification: JobVerification
   /** Aborted when runs are to be broken off. */
   readonly #breakOff = new AbortController()
@@ -60,6 +60,7 @@ export class Worker implements Service {
   #started = false
 
   constructor(place: Workplace, options: WorkerOptions) {
+    this.#sessions = new SessionPool({ idleLimit: Math.max(4, options.slots) })
     this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true, sessions: this.#sessions }
     this.#options = options
     this.#verification = new JobVerification(this.#place, options.say)

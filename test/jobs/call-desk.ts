@@ -109,9 +109,8 @@ export class CallDesk {
       },
       claimSession: async (pid, backendStart) => {
         this.processes.push({ pid, backendStart })
-        return (await claim?.({ pid, backendStart })) ?? true
+        return { mine: (await claim?.({ pid, backendStart })) ?? true, earlier: earlier ?? [] }
       },
-      earlierSessions: async () => earlier ?? [],
       nextStart: (start) => void this.nextStarts.push(start),
       unknown: (reason) => void this.unknowns.push(reason),
       signal: signal ?? new AbortController().signal,

@@ -22,9 +22,8 @@ try {
     reporter: { step: () => ({ progress: () => undefined, done: () => undefined }) },
     claimSession: async (pid, backendStart) => {
       say({ claimed: { pid, backendStart } })
-      return true
+      return { mine: true, earlier }
     },
-    earlierSessions: async () => earlier,
     nextStart: () => undefined,
     unknown: (reason) => void say({ unknown: reason }),
     signal: new AbortController().signal,
