@@ -428,6 +428,18 @@ const entries = {
     meaning: 'A job ran longer than its max_runtime, and was ended in its database.',
     remedy: 'Look at what held it up (run show), or allow it more time.',
   },
+  payload_refused: {
+    meaning: 'The configuration of a job, with the parameters of the run, does not fit the schema of its task.',
+    remedy: 'Correct what the message points to: the configuration of the job, or the parameters of the run.',
+  },
+  task_lingers: {
+    meaning: 'A task did not return when its worker stopped, so its run could not be given back to the queue.',
+    remedy: 'Have the task heed its abort signal. The run is tried again as after any other failure.',
+  },
+  task_refused: {
+    meaning: 'A task cannot be registered under this name, or runs by this library cannot be asked for as they were.',
+    remedy: 'Correct the call that the message names.',
+  },
   job_locked: {
     meaning: 'Another session in the job’s database holds the job’s lock, so this attempt did not begin.',
     remedy: 'Wait for the session that is named, or end it.',

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { atEnd } from '../base/deadline.ts'
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { maxNameBytes } from '../postgres/identifier.ts'
@@ -25,8 +26,6 @@ const grace: Readonly<Record<Stop, number>> = { cancelled: cancelGrace, timeout:
 const pauses = { first: 1000, longest: 10_000 }
 /** Milliseconds for which a target is still asked when the call was cancelled: a worker that stops can't wait for ever. */
 const abortPatience = 5000
-/** The longest that a timer can wait. */
-const longestTimer = 2 ** 31 - 1
 
 /** The one session that works for a job in its target. Whoever ends it knows that its server process is gone. */
 export class TargetSession {
@@ -191,18 +190,4 @@ async function isOver(settled: Promise<void>, patience: number): Promise<boolean
   const late = new AbortController()
   const waiting = delay(Math.max(0, patience), false, { signal: late.signal }).catch(() => false)
   return Promise.race([settled.then(() => true), waiting]).finally(() => late.abort())
-}
-
-/** Calls after so many milliseconds (0: never), also when those are more than a timer can take. */
-function atEnd(milliseconds: number, call: () => void): () => void {
-  if (milliseconds <= 0) return () => undefined
-  const end = performance.now() + milliseconds
-  let timer: NodeJS.Timeout | undefined
-  const arm = () => {
-    const left = end - performance.now()
-    if (left <= 0) call()
-    else timer = setTimeout(arm, Math.min(left, longestTimer))
-  }
-  arm()
-  return () => clearTimeout(timer)
 }

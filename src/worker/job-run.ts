@@ -18,7 +18,13 @@ export async function claimedCall(place: Workplace, claim: Claim): Promise<RunRe
   const log = place.recorder.record({ runId, token }, place.onStep && ((step) => place.onStep?.(object, step)))
   const remarks: WorkRemarks = {}
   return cancellable(place, token, (here) => {
-    const giving = { signal: here.signal, givesBack: here.givesBack === true && call.repeatable }
+    const giving = {
+      signal: here.signal,
+      // Looked at when the run has ended: what somebody cancelled meanwhile does not go back.
+      get givesBack() {
+        return here.givesBack === true && call.repeatable
+      },
+    }
     const work = async () => {
       const outcome = await perform(here, claim, { ...call, database: target }, log, remarks)
       return { ...outcome, reason: null, rows: 0, bytes: 0 }

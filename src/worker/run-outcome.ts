@@ -20,6 +20,8 @@ export interface RunResult {
   readonly message: string
   /** What ended the run, when it is CRITICAL. */
   readonly failure: Failure | undefined
+  /** Of a task that did not heed its abort signal: resolves when its function has returned after all. */
+  readonly lingers?: Promise<void>
 }
 
 /** What the work of a run came to. */
@@ -101,6 +103,7 @@ const reasons: Readonly<Record<string, string>> = {
   cancelled: 'cancelled',
   // What somebody asked for amiss.
   range_invalid: 'refused',
+  payload_refused: 'refused',
   job_timeout: 'timeout',
   job_locked: 'locked',
 }

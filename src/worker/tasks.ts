@@ -8,7 +8,10 @@ export interface TaskContext {
   readonly slot: Date
   /** Name of the registered database that the job runs in; null where it has none. */
   readonly database: string | null
-  /** Aborted when the run is cancelled, takes longer than its `max_runtime`, or its worker stops. */
+  /**
+   * Aborted when the run is cancelled, takes longer than its `max_runtime`, or its worker stops. Whoever does not return within
+   * 5 s from then has the run ended for him, and is waited for no more; his slot stays taken until he returns.
+   */
   readonly signal: AbortSignal
   /** Opens a step of the run; the one before ends. */
   step(action: string): void
@@ -23,5 +26,12 @@ export interface TaskContext {
 /** Carries out one run. What it returns is not kept; what it throws fails the run. */
 export type TaskHandler = (payload: unknown, context: TaskContext) => Promise<unknown> | unknown
 
+/** A function that jobs may run. */
+export interface Task {
+  readonly run: TaskHandler
+  /** Milliseconds that a run may take, also where its job allows more; 0: as long as its job allows. */
+  readonly maxRuntime: number
+}
+
 /** Tasks by name. */
-export type Tasks = ReadonlyMap<string, TaskHandler>
+export type Tasks = ReadonlyMap<string, Task>

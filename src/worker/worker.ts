@@ -3,6 +3,7 @@ import type { Service } from '../base/service.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { type Claim, claimRuns, heldClaims, millisecondsUntilWork } from '../jobs/claim.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
+import { pauseOrphans } from '../jobs/orphans.ts'
 import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
@@ -15,6 +16,8 @@ import type { Workplace } from './workplace.ts'
 const backstop = 5000
 /** Milliseconds between two looks for workers that are gone. */
 const sweepEvery = 1000
+/** Milliseconds between two looks for jobs whose owner is gone. */
+const orphansEvery = 60_000
 /** Milliseconds between two looks for runs that are this worker's without its knowing. */
 const heldEvery = 10_000
 /** Milliseconds before the control database is asked again after a failure. */
@@ -48,11 +51,14 @@ export class Worker implements Service {
   readonly #breakOff = new AbortController()
   /** What this worker carries out, by its attempt's token, until its outcome is written. */
   readonly #running = new Map<string, Promise<void>>()
+  /** Tasks whose runs were ended without them; each has its slot until it returns. */
+  #lingering = 0
   #looking: Promise<void> | undefined
   #again = false
   /** The answer to a claim was lost: what it gave is to be found. Now and then in any case: that claim may still be on its way. */
   #unsure = false
   #heldAt = 0
+  #orphansAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #sweeper: NodeJS.Timeout | undefined
   #pause = pauses.first
@@ -131,7 +137,7 @@ export class Worker implements Service {
       this.#unsure = false
       this.#heldAt = performance.now()
     }
-    const free = this.#options.slots - this.#running.size
+    const free = this.#options.slots - this.#running.size - this.#lingering
     const claims = free > 0 ? await claimRuns(control, recorder.registration.id, kindsOf(this.#place), free) : []
     this.#begin(claims)
     this.#verification.look()
@@ -167,17 +173,35 @@ export class Worker implements Service {
   async #carryOut(claim: Claim): Promise<void> {
     // Apart: where nobody listens, the arguments of an optional call are not evaluated.
     const result = await claimedRun(this.#place, claim)
+    if (result.lingers) this.#keepSlot(result.lingers)
     this.#options.onResult?.(result)
+  }
+
+  #keepSlot(lingers: Promise<void>): void {
+    this.#lingering += 1
+    void lingers.then(() => {
+      this.#lingering -= 1
+      this.wake()
+    })
   }
 
   async #sweep(): Promise<void> {
     try {
+      await this.#pauseOrphans()
       if ((await releaseLostWorkers(this.#place.control)) === 0) return
       crashPoint('worker-after-release')
       this.wake()
     } catch {
       // The next look says so.
     }
+  }
+
+  async #pauseOrphans(): Promise<void> {
+    if (performance.now() - this.#orphansAt < orphansEvery) return
+    this.#orphansAt = performance.now()
+    const paused = await pauseOrphans(this.#place.control)
+    if (paused > 0)
+      this.#options.say?.(`${paused} jobs are paused: their owners are no roles of the control server any more.`)
   }
 
   async #stop(): Promise<void> {

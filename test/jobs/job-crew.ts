@@ -1,6 +1,6 @@
 import { onTestFinished } from 'vitest'
 import { RunRecorder } from '../../src/monitoring/run-recorder.ts'
-import type { TaskHandler } from '../../src/worker/tasks.ts'
+import type { TaskHandler, Tasks } from '../../src/worker/tasks.ts'
 import { Worker } from '../../src/worker/worker.ts'
 import { openTestControl } from '../security/control-database.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
@@ -53,7 +53,7 @@ export class JobCrew {
         signal: new AbortController().signal,
         recorder: new RunRecorder(control, identity),
         streams: 1,
-        ...(tasks ? { tasks: new Map(Object.entries(tasks)) } : {}),
+        ...(tasks ? { tasks: tasksOf(tasks) } : {}),
       },
       { slots, grace, say: (line) => void this.said.push(line) },
     )
@@ -84,4 +84,8 @@ export class JobCrew {
       jobId,
     ])
   }
+}
+
+function tasksOf(handlers: Readonly<Record<string, TaskHandler>>): Tasks {
+  return new Map(Object.entries(handlers).map(([name, run]) => [name, { run, maxRuntime: 0 }]))
 }
