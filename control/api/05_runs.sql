@@ -352,6 +352,8 @@ CREATE OR REPLACE FUNCTION yardmaster.claim_sessions(claims jsonb)
 RETURNS TABLE (token uuid, mine boolean, earlier jsonb) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+  -- The lock in the target is the fence; what a crash of this server takes along here costs the next attempt a refusal at worst.
+  PERFORM set_config('synchronous_commit', 'off', true);
   RETURN QUERY
   WITH claim AS MATERIALIZED (SELECT c.* FROM jsonb_to_recordset(claims) AS c(token uuid, pid integer, session_start timestamptz)),
   claimed AS (
@@ -382,7 +384,7 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   UPDATE yardmaster.attempt e SET abandoned = false
   FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
   JOIN yardmaster.run o ON o.job_id = r.job_id AND o.database_id = r.database_id AND (o.id = r.id OR NOT r.shares)
-  WHERE a.token = $1 AND e.run_id = o.id AND e.abandoned AND e.id <> a.id
+  WHERE a.token = $1 AND e.run_id = o.id AND e.abandoned AND e.id < a.id
 $$;
 
 -- The attempt ends, and it is not known whether its session in the target does: the next one looks.

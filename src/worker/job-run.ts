@@ -45,7 +45,7 @@ async function perform(
   const sessions = new TargetRecord(place, token)
   const parts = connectionParts(control, call.database, place.environment, controlPatience)
   try {
-    return await callJob(
+    const outcome = await callJob(
       {
         controlId: control.id,
         jobId,
@@ -67,7 +67,7 @@ async function perform(
           return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
         },
         reporter: log,
-        claimSession: (pid, backendStart) => targetClaims(control).claim(token, pid, backendStart),
+        claimSession: (pid, backendStart) => sessions.claim(pid, backendStart),
         unknown: (why) => sessions.unknown(why),
         nextStart: (start) => {
           remarks.nextStart = 'at' in start ? start.at : `in ${start.after}`
@@ -75,6 +75,8 @@ async function perform(
         signal: place.signal,
       },
     )
+    await sessions.settle()
+    return outcome
   } catch (error) {
     // Nobody has seen its session end: whoever follows looks for it.
     if ((error as Partial<Failure>).code === 'job_outcome_unknown') await sessions.abandon()
@@ -86,6 +88,7 @@ async function perform(
 class TargetRecord {
   readonly #place: Workplace
   readonly #token: string
+  #follows = false
 
   constructor(place: Workplace, token: string) {
     this.#place = place
@@ -99,6 +102,20 @@ class TargetRecord {
         (session) => session.query(sql`select yardmaster.set_run_reason(${this.#token}, 'target_unknown', ${why})`),
         0,
       )
+      .catch(() => undefined)
+  }
+
+  async claim(pid: number, backendStart: string): ReturnType<ReturnType<typeof targetClaims>['claim']> {
+    const claimed = await targetClaims(this.#place.control).claim(this.#token, pid, backendStart)
+    this.#follows = claimed.earlier.length > 0
+    return claimed
+  }
+
+  /** The sessions before are gone, as this one stood behind the fence: whoever comes next need not look for them. */
+  async settle(): Promise<void> {
+    if (!this.#follows) return
+    await this.#place.control
+      .perform((session) => session.query(sql`select yardmaster.settle_sessions(${this.#token})`), 0)
       .catch(() => undefined)
   }
 
