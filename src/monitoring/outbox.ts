@@ -44,6 +44,8 @@ interface PendingOutcome {
 
 /** Milliseconds between two attempts while the control database is away. */
 const pauses = { first: 200, longest: 2000 }
+/** Milliseconds for which steps wait for the end of their run: of a short one everything is written at once. */
+const stepPatience = 15
 
 /**
  * What the attempts of this process report, on its way to the control database: written together, in the order of each
@@ -55,6 +57,7 @@ export class Outbox {
   #steps = new Map<string, StepRecord>()
   #outcomes: PendingOutcome[] = []
   #flushing: Promise<void> | undefined
+  #hurry = Promise.withResolvers<void>()
   #lastFailure: Failure | undefined
 
   constructor(control: Control) {
@@ -75,6 +78,7 @@ export class Outbox {
     // Nobody may be waiting any more when it fails.
     settle.promise.catch(() => undefined)
     this.#outcomes.push({ record, settle })
+    this.#hurry.resolve()
     this.#flush()
     if (!Number.isFinite(patience)) return settle.promise
     const late = Promise.withResolvers<never>()
@@ -111,6 +115,8 @@ export class Outbox {
     // What comes in the same moment goes together.
     await new Promise((resolve) => setImmediate(resolve))
     for (let pause = pauses.first; !this.isEmpty && !this.#control.isClosed; ) {
+      if (this.#outcomes.length === 0) await this.#pauseForOutcome()
+      this.#hurry = Promise.withResolvers()
       const steps = new Map(this.#steps)
       const outcomes = [...this.#outcomes]
       try {
@@ -124,6 +130,13 @@ export class Outbox {
         pause = Math.min(pause * 2, pauses.longest)
       }
     }
+  }
+
+  async #pauseForOutcome(): Promise<void> {
+    const over = Promise.withResolvers<void>()
+    const timer = setTimeout(over.resolve, stepPatience)
+    await Promise.race([this.#hurry.promise, over.promise])
+    clearTimeout(timer)
   }
 
   async #send(steps: Map<string, StepRecord>, outcomes: PendingOutcome[]): Promise<void> {
