@@ -16,13 +16,12 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   WHERE p.job_id = $1
 $$;
 
--- Takes what is there into account. False, and nothing is changed, where something is still awaited.
+-- Takes what is there into account. False, and nothing is changed, where something is still awaited. Whoever calls holds the job's state
+-- (lock_ends, queue_due_slots, set_next_starts): of two predecessors that end at once, the second sees what the first one wrote.
 CREATE OR REPLACE FUNCTION yardmaster.take_awaited(job_id integer, database_id bigint)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-  -- Two predecessors that end at once: the second sees what the first one wrote.
-  PERFORM 1 FROM yardmaster.job_state s WHERE s.job_id = take_awaited.job_id AND s.database_id = take_awaited.database_id FOR NO KEY UPDATE;
   IF EXISTS (SELECT 1 FROM yardmaster.awaited_runs(take_awaited.job_id, take_awaited.database_id) w WHERE NOT w.is_fresh) THEN
     RETURN false;
   END IF;
@@ -70,12 +69,12 @@ BEGIN
         PERFORM yardmaster.wake_workers();
       END IF;
     ELSIF EXISTS (SELECT 1 FROM yardmaster.job j WHERE j.id = one.job_id AND j.schedule_interval IS NULL AND j.cron IS NULL)
-      -- One that waits already is yet to begin: it sees what has come meanwhile.
-      AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = one.job_id AND r.database_id = one.database_id AND r.status = 'WAITING' AND NOT r.requested)
       AND yardmaster.take_awaited(one.job_id, one.database_id) THEN
+      -- One that waits already is yet to begin: it sees what has come meanwhile.
       INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, lane, status, queued, requested, shares)
-      VALUES (one.job_id, clock_timestamp(), clock_timestamp(), one.database_id, one.operation, one.object, one.site, one.lane, 'WAITING', true, false,
-        one.overlap = 'allow');
+      SELECT one.job_id, clock_timestamp(), clock_timestamp(), one.database_id, one.operation, one.object, one.site, one.lane, 'WAITING', true, false,
+        one.overlap = 'allow'
+      WHERE NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = one.job_id AND r.database_id = one.database_id AND r.status = 'WAITING' AND NOT r.requested);
       PERFORM yardmaster.wake_workers();
     END IF;
   END LOOP;

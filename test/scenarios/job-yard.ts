@@ -47,12 +47,12 @@ export interface WorkerSetup {
 export class JobYard {
   readonly control: Control
   readonly ledgers: ReadonlyMap<string, JobLedger>
-  readonly #url: string
+  readonly controlUrl: string
   readonly #database: TestDatabase
   #open: TestDatabase
 
   private constructor(database: TestDatabase, control: Control, ledgers: ReadonlyMap<string, JobLedger>) {
-    this.#url = database.url
+    this.controlUrl = database.url
     this.#database = database
     this.#open = database
     this.control = control
@@ -137,7 +137,7 @@ export class JobYard {
     const args = ['worker', '--host', host, '--slots', String(slots), ...(grace ? ['--grace', grace] : [])]
     const worker = startCli(args, {
       env: {
-        YARDMASTER_CONTROL_URL: control ?? this.#url,
+        YARDMASTER_CONTROL_URL: control ?? this.controlUrl,
         YARDMASTER_KEY: key,
         YARDMASTER_DATA_DIR: '/nonexistent',
         ...(crashAt ? { YARDMASTER_CRASH_AT: crashAt } : {}),

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { TestDatabase } from '../support/databases.ts'
+import { startProxy } from '../support/proxy.ts'
 import { JobYard } from './job-yard.ts'
 
 /** Seconds for which the worker stands still, and for which the procedure would go on. */
@@ -23,6 +24,23 @@ async function everything(yard: JobYard): Promise<unknown> {
 async function sessionsOf(target: TestDatabase, pid: number): Promise<number> {
   return (await target.query('select from pg_stat_activity where pid = $1', [pid])).length
 }
+
+test('a worker is cut off before it says which session works for it: once another has taken its run, it begins nothing', async () => {
+  const yard = await JobYard.open('cut off', [{ name: 'crm' }])
+  const control = await startProxy(yard.controlUrl)
+  const job = await yard.idle('marks', { retry_on_crash: 'now' })
+  const first = await yard.worker('h1', { control: control.url })
+  control.when('toServer', 'claim_sessions', () => control.set('both', { kind: 'half-open' }))
+  const run = await yard.request(job)
+  await expect.poll(() => yard.run(run)).toMatchObject({ status: 'RUNNING', attempt: 1 })
+  await yard.worker('h2')
+  await yard.becomes(run, { status: 'OK', attempt: 2 }, 60_000)
+  const before = await everything(yard)
+  control.set('both', { kind: 'pass' })
+  await first.waitForOutput(/run \d+ \w+ in .*(gave up|given up|another attempt took its place)/)
+  expect(await everything(yard)).toEqual(before)
+  expect(await yard.ledger.marks(job)).toHaveLength(2)
+}, 120_000)
 
 test(`a worker stands still inside a procedure for ${still} s: the next attempt waits for its session's end; awake again it changes nothing`, {
   timeout: 200_000,
