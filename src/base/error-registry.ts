@@ -437,8 +437,8 @@ const entries = {
     remedy: 'Have the task heed its abort signal. The run is tried again as after any other failure.',
   },
   task_refused: {
-    meaning: 'A task cannot be registered under this name, or runs by this library cannot be asked for as they were.',
-    remedy: 'Correct the call that the message names.',
+    meaning: 'A task cannot be registered under this name.',
+    remedy: 'Give each task a name of its own.',
   },
   job_locked: {
     meaning: 'Another session in the job’s database holds the job’s lock, so this attempt did not begin.',

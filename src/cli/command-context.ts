@@ -5,16 +5,13 @@ import { type Control, openControl } from '../control/control.ts'
 import type { Environment } from '../control/databases.ts'
 import type { WorkerIdentity } from '../control/registration.ts'
 import { loadSecretKey } from '../control/secret-key.ts'
-import { defaultDirectory } from '../embedded/default-directory.ts'
+import { defaultDirectory, embeddedControlDatabase } from '../embedded/default-directory.ts'
 import { joinEmbedded } from '../embedded/join-embedded.ts'
 import { RunRecorder } from '../monitoring/run-recorder.ts'
 import { type ConnectionParts, parseConnectionUrl } from '../postgres/connection-url.ts'
 import type { Workplace } from '../worker/workplace.ts'
 import { Progress } from './progress.ts'
 import { Terminal } from './terminal.ts'
-
-/** Name of the control database on the embedded server. */
-export const embeddedControlDatabase = 'yardmaster'
 
 /** Milliseconds for which a worker that starts waits for a control database that is away. */
 const startPatience = 60_000

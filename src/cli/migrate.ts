@@ -1,11 +1,12 @@
 import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type MigrationPlan, migrate, planMigration } from '../control/migrate.ts'
+import { embeddedControlDatabase } from '../embedded/default-directory.ts'
 import { joinEmbedded } from '../embedded/join-embedded.ts'
 import { connect } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { action, type Group } from './action.ts'
-import { type CommandContext, embeddedControlDatabase } from './command-context.ts'
+import type { CommandContext } from './command-context.ts'
 
 /** `yardmaster migrate` */
 export const migrateGroup: Group = (program) => {

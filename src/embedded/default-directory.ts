@@ -1,5 +1,8 @@
 import { join } from 'node:path'
 
+/** Name of the control database on the embedded server. */
+export const embeddedControlDatabase = 'yardmaster'
+
 /**
  * Where the embedded server lives when nobody says otherwise: `/var/lib/yardmaster` as root, whose home the server's user
  * cannot enter; else `yardmaster` in the XDG data directory. The entry point hands in its environment.

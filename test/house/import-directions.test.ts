@@ -16,6 +16,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   monitoring: ['base', 'config', 'postgres', 'control'],
   compat: ['base', 'config', 'postgres', 'control'],
   worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring'],
+  library: ['base', 'postgres', 'embedded', 'control', 'jobs', 'placement', 'monitoring', 'worker'],
+  // The one barrel.
+  'index.ts': ['base', 'jobs', 'monitoring', 'library'],
   http: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'worker'],
   demo: [
     ...[
