@@ -8,7 +8,9 @@ import { type CommandContext, withControl } from './command-context.ts'
 import { confirmPlan } from './confirmation.ts'
 import { clockTime, readInstant } from './instant.ts'
 import { refuseReplication } from './job-kind.ts'
+import { showPlan } from './job-plan.ts'
 import { scheduleOf, scheduleText } from './job-settings.ts'
+import type { Terminal } from './terminal.ts'
 
 /** What the SQL function takes at once. */
 const slotsAtOnce = 10_000
@@ -39,8 +41,7 @@ export async function backfill(
       .filter(({ runs }) => runs > 0)
     const runs = missing.reduce((sum, one) => sum + one.runs, 0)
     const { terminal } = context
-    if (!terminal.json || terminal.interactive)
-      for (const line of planInWords(context, job, slots.length, missing)) terminal.say(line)
+    showPlan(terminal, '+', (sign) => planInWords(terminal, sign, job, slots.length, missing))
     if (runs > 0)
       await confirmPlan(
         context,
@@ -103,7 +104,8 @@ function slotsBetween(job: Job, flags: { start: string; end: string }): Date[] {
 }
 
 function planInWords(
-  { terminal }: CommandContext,
+  terminal: Terminal,
+  sign: string,
   job: Job,
   inRange: number,
   missing: readonly MissingSlot[],
@@ -117,7 +119,6 @@ function planInWords(
   }
   const place = (runs: number) =>
     job.databases > 1 ? ` in ${runs} of ${job.databases} databases` : ` in ${job.database ?? 'no database'}`
-  const sign = terminal.sign('+')
   const more = missing.length - slotsShown
   const runs = missing.reduce((sum, one) => sum + one.runs, 0)
   return [

@@ -5,6 +5,7 @@ import { actionLabel, deleteJob, findJob, type Job, jobLabel } from '../jobs/sto
 import { type CommandContext, withControl } from './command-context.ts'
 import { confirmPlan } from './confirmation.ts'
 import { refuseReplication } from './job-kind.ts'
+import { showPlan } from './job-plan.ts'
 import { scheduleText } from './job-settings.ts'
 
 /** `yardmaster job delete`: shows the plan, asks, deletes. */
@@ -15,8 +16,7 @@ export async function remove(context: CommandContext, _flags: object, name: stri
     await refuseAwaited(job, await dependentsOf(control, job.job_id))
     const counts = await runCounts(control, job.job_id)
     const { terminal } = context
-    if (!terminal.json || terminal.interactive)
-      for (const line of planInWords(job, counts, terminal.sign('-'))) terminal.say(line)
+    showPlan(terminal, '-', (sign) => planInWords(job, counts, sign))
     await confirmPlan(context, 'Delete 1 job', `${jobLabel(job).replace(/^j/, 'J')} would be deleted.`, jobLabel(job))
     await deleteJob(control, job)
     const cancelled = counts.running + counts.waiting
