@@ -8,23 +8,24 @@ RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM pg_namespace n WHERE n.nspname = 'yardmaster'
 $$;
 
--- Refuses whoever may not make jobs there. `database`: a name, or `tag:T` for each that has the tag; NULL is none.
+-- Refuses whoever may not make jobs there. `database`: a name, or `tag:T` for each that has the tag; NULL is none. By tag, only the owner
+-- of this schema may: who gets the tag later was not asked for.
 CREATE OR REPLACE FUNCTION yardmaster.require_use(database text, authors boolean)
 RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  refused text;
 BEGIN
   IF yardmaster.may_act_as(NULL) THEN
     RETURN;
   END IF;
-  SELECT min(d.name) INTO refused FROM yardmaster.managed_database d
-  WHERE (d.name = database OR substr(database, 5) = ANY (d.tags) AND database LIKE 'tag:%')
-    AND NOT EXISTS (SELECT 1 FROM yardmaster.database_right w WHERE w.database_id = d.id AND (w.may_author OR NOT authors)
-      AND (w.role = session_user OR EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = w.role AND pg_has_role(session_user, r.oid, 'MEMBER'))));
-  IF refused IS NOT NULL OR database IS NULL OR authors AND database LIKE 'tag:%' THEN
+  IF database LIKE 'tag:%' THEN
+    RAISE EXCEPTION '% may not make jobs in every database with a tag.', session_user USING ERRCODE = 'insufficient_privilege',
+      HINT = 'Name a database, in a job for each; or have the owner of the schema yardmaster add it.';
+  END IF;
+  IF NOT EXISTS (SELECT 1 FROM yardmaster.managed_database d JOIN yardmaster.database_right w ON w.database_id = d.id
+    WHERE d.name = database AND (w.may_author OR NOT authors)
+      AND (w.role = session_user OR EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = w.role AND pg_has_role(session_user, r.oid, 'MEMBER')))) THEN
     RAISE EXCEPTION '% may not make %jobs in %.', session_user, CASE WHEN authors THEN 'statements of its own into ' ELSE '' END,
-      coalesce('database ' || coalesce(refused, database), 'no database') USING ERRCODE = 'insufficient_privilege',
-      HINT = format('The owner of the schema yardmaster grants it: select yardmaster.grant_use(%L, %L%s)', session_user, coalesce(refused, 'database'),
+      coalesce('database ' || database, 'no database') USING ERRCODE = 'insufficient_privilege',
+      HINT = format('The owner of the schema yardmaster grants it: select yardmaster.grant_use(%L, %L%s)', session_user, coalesce(database, 'database'),
         CASE WHEN authors THEN ', may_author => true' ELSE '' END);
   END IF;
 END

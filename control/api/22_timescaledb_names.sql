@@ -80,7 +80,7 @@ BEGIN
     scheduled boolean DEFAULT true, check_config regproc DEFAULT NULL, fixed_schedule boolean DEFAULT true, timezone text DEFAULT NULL,
     job_name text DEFAULT NULL)
   RETURNS integer LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT yardmaster.add_job(nullif($1, 0)::text, $2, $3, $4, $5, nullif($6, 0)::text, $7, $8, $9)
+    SELECT yardmaster.add_job(nullif($1::text, '-'), $2, $3, $4, $5, nullif($6::text, '-'), $7, $8, $9)
   $$;
   CREATE FUNCTION public.alter_job(job_id integer, schedule_interval interval DEFAULT NULL, max_runtime interval DEFAULT NULL,
     max_retries integer DEFAULT NULL, retry_period interval DEFAULT NULL, scheduled boolean DEFAULT NULL, config jsonb DEFAULT NULL,
