@@ -35,7 +35,7 @@ export interface Candidate {
  * Looks the action of a job up: `name(integer, jsonb)`, else `name(bigint, jsonb)`; further arguments need defaults. For
  * sessions whose search_path is empty. Throws `action_missing`.
  */
-export async function findAction(session: Session, name: RoutineName): Promise<Action> {
+async function findAction(session: Session, name: RoutineName): Promise<Action> {
   const path = await schemasOf(session, name)
   return chooseAction(session, name, await session.query<Candidate>(candidatesOf(name, path)))
 }
