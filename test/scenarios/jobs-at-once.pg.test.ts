@@ -22,6 +22,13 @@ async function taken(worker: Claimant, job: number): Promise<string> {
   return mine?.token ?? ''
 }
 
+/** Resolves when somebody waits for a lock in this database. */
+async function somebodyWaits(): Promise<void> {
+  const waiting = () =>
+    desk.database.query(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+  await expect.poll(waiting, { timeout: 10_000, interval: 5 }).not.toEqual([])
+}
+
 /** Runs a job that somebody asked for to its end. */
 async function runs(worker: Claimant, job: number, status: 'OK' | 'CRITICAL' = 'OK'): Promise<void> {
   await desk.request(job)
@@ -72,6 +79,38 @@ test('people change jobs while these are queued, claimed and ended: nobody is re
   ])
   expect(errors, `seed ${seed}`).toEqual([])
   await desk.rulesHold()
+})
+
+test('one that fails for the last time while somebody pauses it: whoever comes second waits, and neither is refused', async () => {
+  const job = await desk.job({ ...idle, max_retries: 1 })
+  await desk.request(job)
+  const token = await taken(workers[0], job)
+  const { client } = workers[1]
+  await client.query('begin')
+  await client.query(`select yardmaster.locked_job($1, 'pause')`, [job])
+  const ending = endJob(workers[0], token, 'CRITICAL')
+  ending.catch(() => undefined)
+  await somebodyWaits()
+  await client.query('select yardmaster.pause_job($1, $2)', [job, 'mine'])
+  await client.query('commit')
+  expect(await ending).toBe(true)
+  const [row] = await desk.database.query('select status, pause_note from yardmaster.job where id = $1', [job])
+  expect(row).toEqual({ status: 'paused', pause_note: 'mine' })
+})
+
+test('the next starts of others are decided while one of them is being ended; its own comes later', async () => {
+  const desk = await JobDesk.open('decided')
+  const [one, other] = [
+    await desk.job({ schedule_interval: '1 hour' }),
+    await desk.job({ schedule_interval: '1 hour' }),
+  ]
+  const client = await desk.database.client()
+  await client.query('begin')
+  await client.query('select from yardmaster.job_state where job_id = $1 for no key update', [one])
+  expect(await desk.decide()).toBe(1)
+  await client.query('commit')
+  expect(await desk.decide()).toBe(1)
+  expect(other).toBeGreaterThan(one)
 })
 
 describe('what starts after others', () => {
@@ -136,20 +175,27 @@ describe('what starts after others', () => {
     }
   })
 
-  test('one that is deleted while another is made to start after it: nobody waits for what is gone', async () => {
-    for (let round = 0; round < 20; round += 1) {
+  test.each(['deleted', 'made to wait'])(
+    'one that is deleted while another is made to start after it, %s first: nobody waits for what is gone',
+    async (first) => {
       const [a, b] = [await desk.job(idle), await desk.job(idle)]
-      const ended = await Promise.allSettled([
-        workers[0].client.query('select yardmaster.delete_job($1)', [a]),
-        workers[1].client.query('select yardmaster.change_job($1, $2)', [b, JSON.stringify({ after: [a] })]),
-      ])
-      expect(ended.filter((end) => end.status === 'rejected')).toHaveLength(1)
-      const dangling = await desk.database.query(
-        `select d.job_id from yardmaster.job_dependency d join yardmaster.job j on j.id = d.after_job_id where j.deleted_at is not null`,
+      const steps = [
+        ['select yardmaster.delete_job($1)', [a]],
+        ['select yardmaster.change_job($1, $2)', [b, JSON.stringify({ after: [a] })]],
+      ] as const
+      const [before, behind] = first === 'deleted' ? steps : steps.toReversed()
+      const [one, other] = [workers[0].client, workers[1].client]
+      await one.query('begin')
+      await one.query(before?.[0] ?? '', [...(before?.[1] ?? [])])
+      const racing = other.query(behind?.[0] ?? '', [...(behind?.[1] ?? [])])
+      racing.catch(() => undefined)
+      await somebodyWaits()
+      await one.query('commit')
+      await expect(racing).rejects.toThrow(
+        first === 'deleted' ? `job ${a} not found` : `Job ${b} starts after job ${a}.`,
       )
-      expect(dangling).toEqual([])
-    }
-  })
+    },
+  )
 
   test('what comes while it waits is seen by the run that waits: one end more of one of the two starts nothing', async () => {
     const [first, second] = [await desk.job({ ...idle, priority: 1 }), await desk.job({ ...idle, priority: 1 })]
