@@ -21,18 +21,18 @@ const startPatience = 60_000
 
 export interface YardmasterOptions {
   /** URL of the control database. Default: the embedded one of `dataDirectory`, shared with the command line. */
-  readonly control?: string
+  readonly control?: string | undefined
   /** The key that stored passwords are encrypted with, as YARDMASTER_KEY has it. Default: the file `key` in `dataDirectory`. */
-  readonly key?: string
+  readonly key?: string | undefined
   /** Default: where the command line has it. */
-  readonly dataDirectory?: string
+  readonly dataDirectory?: string | undefined
   /**
    * Reads the variables that registered databases refer to (`env:CRM_URL`). Default: none is set; nothing here reads the
    * environment by itself.
    */
-  readonly environment?: Environment
+  readonly environment?: Environment | undefined
   /** Default: nothing is printed. `console` fits. */
-  readonly logger?: Logger
+  readonly logger?: Logger | undefined
 }
 
 /** A task as it was registered. */

@@ -126,6 +126,7 @@ describe('the pages', () => {
     'docs/guide/keep-current.md',
     'docs/guide/place-work.md',
     'docs/guide/from-hdbpp.md',
+    'docs/guide/use-the-library.md',
     'docs/decisions/README.md',
   ]
 
