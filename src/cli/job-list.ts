@@ -76,7 +76,7 @@ function latest(stats: readonly JobStats[]): Date | null {
 }
 
 /** `never` for infinity; nothing for a job that does not start by itself now. */
-export function nextStartText(job: Job, shown: (time: Date) => string): string | null {
+function nextStartText(job: Job, shown: (time: Date) => string): string | null {
   if (job.status !== 'active' || job.next_start === null) return null
   return job.next_start instanceof Date ? shown(job.next_start) : 'never'
 }
