@@ -116,7 +116,8 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WHEN name IN ('max_runtime', 'retry_period', 'catch_up', 'jitter') THEN 'an interval that is not negative'
     WHEN name = 'timezone' THEN 'a time zone'
     WHEN name = 'pool' THEN 'the name of a pool'
-    WHEN name IN ('initial_start', 'next_start') THEN 'a time'
+    WHEN name = 'initial_start' THEN 'a time from the year 1 to 9998'
+    WHEN name = 'next_start' THEN 'a time up to the year 9998 or infinity'
     WHEN name = 'max_retries' THEN 'a whole number of -1 (no end) or more'
     WHEN name = 'priority' THEN 'a whole number from -1000 to 1000'
     WHEN name = 'overlap' THEN 'skip, buffer, allow or cancel'
@@ -131,7 +132,9 @@ DECLARE
 BEGIN
   RETURN CASE kind
     WHEN 'anything' THEN true
-    WHEN 'a time' THEN jsonb_typeof(value) = 'string' AND content::timestamptz > '-infinity'
+    WHEN 'a time from the year 1 to 9998' THEN jsonb_typeof(value) = 'string' AND content::timestamptz >= '0001-01-02' AND content::timestamptz < '9999-01-01'
+    WHEN 'a time up to the year 9998 or infinity' THEN jsonb_typeof(value) = 'string' AND content::timestamptz > '-infinity'
+      AND (content::timestamptz < '9999-01-01' OR content::timestamptz = 'infinity')
     WHEN 'a whole number of -1 (no end) or more' THEN jsonb_typeof(value) = 'number' AND content ~ '^(-1|[0-9]{1,9})$'
     WHEN 'a whole number from -1000 to 1000' THEN jsonb_typeof(value) = 'number' AND content ~ '^-?[0-9]{1,4}$' AND content::integer BETWEEN -1000 AND 1000
     WHEN 'skip, buffer, allow or cancel' THEN content IN ('skip', 'buffer', 'allow', 'cancel')

@@ -56,8 +56,10 @@ export async function decideNextStarts(control: Control, patience = 0): Promise<
       try {
         decisions.push(decide(state))
       } catch (error) {
-        if (!(error instanceof Failure)) throw error
-        await pause(control, state, error.message)
+        // Nothing is asked there: whatever goes wrong lies in this job, and must not stand in the way of the others.
+        const why =
+          error instanceof Failure ? error.message : `no next start can be told (${(error as Error).message}).`
+        await pause(control, state, why)
       }
     }
     if (decisions.length > 0) written += await write(control, decisions, patience)

@@ -156,7 +156,7 @@ describe('add_job', () => {
       `select yardmaster.add_job('works', '-1 h')`,
     ],
     [
-      'The option initial_start must be a time, not "-infinity".',
+      'The option initial_start must be a time from the year 1 to 9998, not "-infinity".',
       `select yardmaster.add_job('works', '1 h', initial_start => '-infinity')`,
     ],
     [
