@@ -116,7 +116,8 @@ describe('a mistake names what is wrong and the way out', () => {
   ])('%j', async (args, exit, code, message) => {
     const refused = await desk.refused(...args)
     expect(refused).toMatchObject({ exit, code })
-    expect(refused.message).toMatch(message instanceof RegExp ? message : new RegExp(RegExp.escape(message)))
+    if (message instanceof RegExp) expect(refused.message).toMatch(message)
+    else expect(refused.message).toContain(message)
     expect(refused.remedy).toMatch(/\S/)
   })
 

@@ -53,6 +53,7 @@ const guides = [
   'docs/guide/copy-tables.md',
   'docs/guide/keep-current.md',
   'docs/guide/place-work.md',
+  'docs/guide/schedule-jobs.md',
   'docs/guide/from-hdbpp.md',
 ]
 
@@ -125,8 +126,8 @@ describe('the pages', () => {
     'docs/guide/copy-tables.md',
     'docs/guide/keep-current.md',
     'docs/guide/place-work.md',
+    'docs/guide/schedule-jobs.md',
     'docs/guide/from-hdbpp.md',
-    'docs/guide/use-the-library.md',
     'docs/decisions/README.md',
   ]
 
