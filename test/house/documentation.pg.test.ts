@@ -128,6 +128,7 @@ describe('the pages', () => {
     'docs/guide/place-work.md',
     'docs/guide/schedule-jobs.md',
     'docs/guide/from-hdbpp.md',
+    'docs/guide/use-the-library.md',
     'docs/decisions/README.md',
   ]
 
