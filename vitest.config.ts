@@ -5,23 +5,30 @@ import { configDefaults, defineConfig } from 'vitest/config'
  * test:faults`. They take minutes in which the processor is idle; `npm test` has everything else.
  */
 export const faultSuites = [
-  'boundary-auto',
-  'boundary-refused',
-  'boundary-writers',
-  'chaos',
-  'control-away',
-  'crash-worker',
-  'graceful-stop',
-  'jobs-chaos',
-  'jobs-faults',
-  'jobs-stopped',
-  'lost-rows',
-  'placement',
-  'placement-failover',
-  'placement-fallback',
-  'takeover',
-  'takeover-setup',
-].map((name) => `test/scenarios/${name}.pg.test.ts`)
+  'test/cli/postprocess-trouble.pg.test.ts',
+  'test/jobs/call-ends.pg.test.ts',
+  'test/jobs/fence.pg.test.ts',
+  'src/monitoring/webhook-delivery.pg.test.ts',
+  'src/monitoring/webhook-post.test.ts',
+  ...[
+    'boundary-auto',
+    'boundary-refused',
+    'boundary-writers',
+    'chaos',
+    'control-away',
+    'crash-worker',
+    'graceful-stop',
+    'jobs-chaos',
+    'jobs-faults',
+    'jobs-stopped',
+    'lost-rows',
+    'placement',
+    'placement-failover',
+    'placement-fallback',
+    'takeover',
+    'takeover-setup',
+  ].map((name) => `test/scenarios/${name}.pg.test.ts`),
+]
 
 export default defineConfig({
   test: {
