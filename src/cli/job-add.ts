@@ -134,10 +134,25 @@ export async function verified(
   }
   const { proc, check_config: check } = options as { proc: string; check_config?: string | null }
   const { environment, signal } = context
-  const open = (name: string) =>
-    connectDatabase(control, name, environment, { side: 'database', purpose: 'check a job', signal })
+  const open = async (name: string) => {
+    const session = await connectDatabase(control, name, environment, {
+      side: 'database',
+      purpose: 'check a job',
+      signal,
+    })
+    // A check may take long, or for ever.
+    signal.addEventListener('abort', () => void (session.isEnded || session.cancel()), { once: true })
+    return session
+  }
   const wanted = { action: routine(proc), check: check == null ? null : routine(check), config: config ?? null }
-  return { proc: quoteQualified(await checkDefinition(open, databases, wanted)), verified: true }
+  const found = await checkDefinition(open, databases, wanted).catch((error: unknown) => {
+    if (!signal.aborted) throw error
+    throw new Failure('cancelled', {
+      message: 'Cancelled while its databases were asked; nothing was changed.',
+      cause: error,
+    })
+  })
+  return { proc: quoteQualified(found), verified: true }
 }
 
 /** In a transaction of its own, which a dry run takes back. */

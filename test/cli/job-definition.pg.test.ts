@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
+import { startCli } from '../support/process.ts'
 import { type JobDesk, openJobDesk } from './job-desk.ts'
 
 let desk: JobDesk
@@ -166,6 +167,28 @@ describe('job add', () => {
     expect(await desk.refused(...add, '--database', 'away')).toMatchObject({ exit: 1, code: 'database_unreachable' })
     expect(await desk.control.query(`select from yardmaster.jobs where name = 'refused'`)).toEqual([])
     await desk.done('database', 'remove', 'away', '--yes')
+  })
+})
+
+describe('a check that takes for ever', () => {
+  it('is broken off by Ctrl-C, and nothing is added', async () => {
+    await desk.destination.query(
+      'create function public.hangs(config jsonb) returns void language sql as $$ select pg_sleep(600) $$',
+    )
+    const adding = startCli(
+      ['job', 'add', 'note', '--database', 'dwh', '--check', 'hangs', '--name', 'hanging', '--json'],
+      { env: desk.environment },
+    )
+    const sleeping = () =>
+      desk.destination.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`,
+      )
+    await expect.poll(sleeping, { interval: 20 }).toHaveLength(1)
+    const { exitCode, stdout } = await adding.kill('SIGINT')
+    expect(exitCode).toBe(130)
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'cancelled' } })
+    expect(await sleeping()).toEqual([])
+    expect(await desk.control.query(`select from yardmaster.jobs where name = 'hanging'`)).toEqual([])
   })
 })
 
