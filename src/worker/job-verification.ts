@@ -74,8 +74,19 @@ export class JobVerification {
     await Promise.all(this.#busy.values())
   }
 
+  /** Looks at each of them once, and waits for what is found. A database that is away does not hold it up for long. */
+  async pass(): Promise<void> {
+    await this.#beginAll()
+    await Promise.all(this.#busy.values())
+  }
+
   async #look(): Promise<void> {
     this.#again = false
+    await this.#beginAll()
+    await delay(lookApart, undefined, { signal: this.#stopped.signal }).catch(() => undefined)
+  }
+
+  async #beginAll(): Promise<void> {
     try {
       let jobs: UnverifiedJob[]
       let after = 0
@@ -87,7 +98,6 @@ export class JobVerification {
     } catch {
       // The control database is away: the worker says so, and looks again.
     }
-    await delay(lookApart, undefined, { signal: this.#stopped.signal }).catch(() => undefined)
   }
 
   async #unverified(after: number): Promise<UnverifiedJob[]> {

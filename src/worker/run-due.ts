@@ -2,6 +2,7 @@ import { releaseLostWorkers } from '../control/registration.ts'
 import { claimRuns, dueJobs } from '../jobs/claim.ts'
 import { decideNextStarts } from '../jobs/next-starts.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
+import { JobVerification } from './job-verification.ts'
 import type { RunResult } from './run-outcome.ts'
 import type { Workplace } from './workplace.ts'
 
@@ -31,6 +32,10 @@ export async function runDue(
 ): Promise<DueResult[]> {
   const { control, recorder } = place
   await releaseLostWorkers(control)
+  // Jobs that were added in SQL: where this is all that ever works, nobody else looks at them.
+  const verification = new JobVerification(place)
+  await verification.pass()
+  await verification.stop()
   await decideNextStarts(control)
   const due = await dueJobs(control, kindsOf(place), type)
   const results: DueResult[] = []

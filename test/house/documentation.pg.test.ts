@@ -55,6 +55,7 @@ const guides = [
   'docs/guide/place-work.md',
   'docs/guide/schedule-jobs.md',
   'docs/guide/from-hdbpp.md',
+  'docs/guide/from-timescaledb.md',
 ]
 
 describe.each(guides)('the examples of %s', (page) => {
@@ -129,6 +130,7 @@ describe('the pages', () => {
     'docs/guide/schedule-jobs.md',
     'docs/guide/from-hdbpp.md',
     'docs/guide/use-the-library.md',
+    'docs/guide/from-timescaledb.md',
     'docs/decisions/README.md',
   ]
 

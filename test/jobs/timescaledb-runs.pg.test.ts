@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { claimRuns } from '../../src/jobs/claim.ts'
+import { RunRecorder } from '../../src/monitoring/run-recorder.ts'
+import { runDue } from '../../src/worker/run-due.ts'
 import { JobsDesk } from './timescaledb-desk.ts'
 
 let desk: JobsDesk
@@ -160,6 +162,23 @@ describe('the action', () => {
     await expect.poll(async () => (await desk.job(id)).status, { interval: 20 }).toBe('paused')
     expect(await desk.job(id)).toMatchObject({ scheduled: false, pause_note: expect.stringContaining(message) })
     expect(await history(id)).toEqual([])
+  })
+
+  it('is looked at by a pass of run-due as well, which runs it', async () => {
+    const alone = await JobsDesk.open('pass')
+    await alone.database.query(`select yardmaster.add_job('works', '1 day'), yardmaster.add_job('absent', '1 day')`)
+    const recorder = new RunRecorder(alone.control, { name: 'pass', host: 'here', slots: 1 })
+    const place = {
+      control: alone.control,
+      environment: () => undefined,
+      recorder,
+      streams: 1,
+      signal: new AbortController().signal,
+    }
+    const done = await runDue(place, { type: null, most: null, parallel: 1 }, () => undefined)
+    await recorder.stop()
+    expect(done).toMatchObject([{ job_id: 1000, status: 'OK' }])
+    expect([(await alone.job(1000)).status, (await alone.job(1001)).status]).toEqual(['active', 'paused'])
   })
 
   it('sets its own next start, which wins after a success and after a failure', async () => {
