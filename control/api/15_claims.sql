@@ -14,6 +14,12 @@ BEGIN
 END
 $$;
 
+-- Of two runs of one job that wait: the older one, but what is due goes before a backfill, which may be long.
+CREATE OR REPLACE FUNCTION yardmaster.goes_before(other yardmaster.run, mine yardmaster.run)
+RETURNS boolean LANGUAGE sql STABLE
+RETURN CASE WHEN (other.options OPERATOR(pg_catalog.?) 'backfill') = (mine.options OPERATOR(pg_catalog.?) 'backfill') THEN (other.due_at, other.id) < (mine.due_at, mine.id)
+  ELSE (mine.options OPERATOR(pg_catalog.?) 'backfill') AND other.due_at <= clock_timestamp() END;
+
 -- Runs that wait for a worker and could begin now, as far as their jobs go.
 CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
   SELECT r.id, r.due_at, j.kind
@@ -21,7 +27,7 @@ CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
   WHERE r.status = 'WAITING' AND r.queued
     AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
     AND (r.shares OR NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.database_id = r.database_id
-      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (other.due_at, other.id) < (r.due_at, r.id))));
+      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND yardmaster.goes_before(other, r))));
 
 -- Takes work for a worker: slots that are due become runs, and of the runs that wait and that its host may take, the highest priority
 -- and then the oldest first, at most `slots` become the worker's, each with a new attempt. No run is ever given twice, and never two of

@@ -275,3 +275,29 @@ test('slots that a claim makes into runs and does not take are told to those who
   expect(await heard.promise).toBe('yardmaster_work')
   expect((await claim(other, 4)).map((run) => run.job_id)).toEqual([job])
 })
+
+test('a backfill does not hold up what its schedule has due, and goes on behind it', async () => {
+  const database = desk.database
+  const [made] = await database.query<{ id: number }>(
+    `select yardmaster.define_job('{"proc": "public.p", "database": "dwh", "schedule_interval": "1 hour", "verified": true}') as id`,
+  )
+  const job = made?.id ?? 0
+  await database.query(
+    `select yardmaster.backfill_slots($1, array(select timestamptz '2020-01-01' + n * interval '1 hour' from generate_series(0, 9) n))`,
+    [job],
+  )
+  await database.query(
+    `update yardmaster.job_state set next_start = clock_timestamp() - interval '1 s', next_slot = clock_timestamp() - interval '1 s' where job_id = $1`,
+    [job],
+  )
+  const one = await desk.worker('backfilling', 4)
+  const given = async () => {
+    const [run, ...more] = (
+      await one.client.query(`select * from yardmaster.claim_runs($1, '{procedure}', 4)`, [one.id])
+    ).rows
+    expect(more).toEqual([])
+    await finish(one, run.token)
+    return 'backfill' in run.options ? 'backfill' : 'schedule'
+  }
+  expect([await given(), await given(), await given()]).toEqual(['schedule', 'backfill', 'backfill'])
+})
