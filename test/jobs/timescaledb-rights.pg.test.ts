@@ -172,14 +172,14 @@ describe('a role that may make jobs in one database', () => {
 
   it('what its session has on its path, in pg_temp or in its settings makes nobody act for it', async () => {
     const other = await as(stranger)
+    await desk.database.query(`create schema evil authorization "${stranger}"`)
     await other.query(`set yardmaster.actor = 'the boss'`)
     await other.query(`create temp table job as select ${job} as id, 'x' as owner;
-      create function pg_temp.may_act_as(text) returns boolean language sql as 'select true';
-      create function pg_temp.locked_job(int, text) returns int language sql as 'select 1';
-      create function pg_temp.pg_has_role(name, oid, text) returns boolean language sql as 'select true';
-      create function pg_temp.always(text, name) returns boolean language sql as 'select true';
-      create operator pg_temp.= (leftarg = text, rightarg = name, function = pg_temp.always);
-      set search_path = pg_temp, pg_catalog, yardmaster, public`)
+      create function evil.may_act_as(text) returns boolean language sql as 'select true';
+      create function evil.pg_has_role(name, oid, text) returns boolean language sql as 'select true';
+      create function evil.always(name, text) returns boolean language sql as 'select true';
+      create operator evil.= (leftarg = name, rightarg = text, function = evil.always);
+      set search_path = evil, pg_temp, pg_catalog, yardmaster, public`)
     await expect(other.query(`select yardmaster.alter_job(${job}, max_retries => 9)`)).rejects.toMatchObject({
       code: '42501',
     })
