@@ -8,9 +8,11 @@ BEGIN
   RETURN (SELECT jsonb_build_object('database', d.name, 'application_name', format('%s [%s]', coalesce(j.name, 'User-Defined Action'), j.id),
       'proc_schema', a.proc_schema, 'proc_name', a.proc_name, 'statements', a.statements, 'task', a.task, 'config', a.config::text,
       'params', (r.options -> 'params')::text, 'max_runtime', extract(epoch FROM j.max_runtime) * 1000, 'overlaps', j.overlap = 'allow',
-      'repeatable', coalesce(j.retry_on_crash, '') <> 'never' AND j.max_retries <> 0, 'slot', r.slot)
+      'repeatable', coalesce(j.retry_on_crash, '') <> 'never' AND j.max_retries <> 0, 'slot', r.slot, 'origin_number', o.number::text,
+      'stats_table', CASE WHEN o.database_id = r.database_id AND o.stats_name IS NOT NULL THEN jsonb_build_object('schema', o.stats_schema, 'name', o.stats_name) END)
     FROM yardmaster.run r JOIN yardmaster.job j ON j.id = r.job_id JOIN yardmaster.job_action a ON a.job_id = j.id
-    LEFT JOIN yardmaster.managed_database d ON d.id = r.database_id WHERE r.id = call_of_run.run_id);
+    LEFT JOIN yardmaster.managed_database d ON d.id = r.database_id
+    LEFT JOIN yardmaster.job_origin o ON o.job_id = j.id WHERE r.id = call_of_run.run_id);
 END
 $$;
 

@@ -464,6 +464,8 @@ BEGIN
   PERFORM yardmaster.refuse_awaited(mine.id);
   UPDATE yardmaster.job j SET deleted_at = clock_timestamp(), status = 'removing', version = j.version + 1 WHERE j.id = mine.id;
   DELETE FROM yardmaster.job_dependency d WHERE d.job_id = mine.id;
+  -- Its row there may be taken over anew.
+  DELETE FROM yardmaster.job_origin o WHERE o.job_id = mine.id;
   -- Its databases may be removed now.
   UPDATE yardmaster.job_action a SET database_id = NULL, tag = '' WHERE a.job_id = mine.id AND a.task IS NULL;
   PERFORM yardmaster.cancel_run(r.id, format('the deletion of its job by %s', yardmaster.caller()))

@@ -53,12 +53,14 @@ export const crashPoints = [
   'call-after-statement',
   'call-before-commit',
   'call-after-commit',
+  'call-after-tally',
   'alerts-after-evaluation',
   'webhook-after-claim',
   'webhook-after-post',
   'postprocess-before-call',
   'postprocess-after-call',
   'postprocess-after-stats',
+  'import-after-database',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

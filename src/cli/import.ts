@@ -9,6 +9,7 @@ import { printable } from '../postgres/identifier.ts'
 import { action, type Group } from './action.ts'
 import { changeUnlessRefused, reportChange } from './binding-change.ts'
 import { type CommandContext, withControl } from './command-context.ts'
+import { importHdbpp } from './import-hdbpp.ts'
 
 interface PaletteFlags {
   readonly database?: string
@@ -29,6 +30,21 @@ export const importGroup: Group = (program) => {
     .description("make palette-director's bindings all bindings there are; its installation is not touched")
     .addHelpText('after', '\nExample:\n  yardmaster import palette --database workgroup --dry-run')
     .action(action(importPalette))
+  group
+    .command('hdbpp')
+    .requiredOption('-c, --config <file>', 'the file of hdbpp-postprocessing, with its deployments')
+    .option('--keep-tables', 'keep postprocessing_jobs_stats current, so that its readers go on working')
+    .option('--no-keep-tables', 'leave it alone from now on')
+    .option('--cron <expression>', "when its jobs run (default: '0 22 * * *', as its file for cron had it)")
+    .option('--every <interval>', 'how often they run, instead')
+    .option('--timezone <zone>', "zone of the schedule (default: this machine's)")
+    .option('--dry-run', 'show what would be done, change nothing')
+    .description('make its databases and jobs ours, with what it has counted; what is ours already stays as it is')
+    .addHelpText(
+      'after',
+      '\nExample:\n  yardmaster import hdbpp -c /etc/hdb/hdbpp_postprocessing.conf --keep-tables --dry-run',
+    )
+    .action(action(importHdbpp))
 }
 
 async function importPalette(context: CommandContext, flags: PaletteFlags): Promise<number> {

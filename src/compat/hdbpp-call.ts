@@ -1,6 +1,6 @@
 import { Failure } from '../base/failure.ts'
-import { parseNameParts, printable } from '../postgres/identifier.ts'
-import { identifier, join, literal, type Sql, sql, trusted } from '../postgres/sql.ts'
+import { parseNameParts, printable, quoteIdentifier } from '../postgres/identifier.ts'
+import { literal, type Sql, sql, trusted } from '../postgres/sql.ts'
 import type { HdbppJob } from './hdbpp-tables.ts'
 
 /** A name as SQL has it without quotes, or anything within quotes. */
@@ -11,11 +11,16 @@ const plainName = new RegExp(`^${part}(?:\\.${part})?$`, 'u')
  * `CALL name(id, config)`. The arguments are plain literals, as the script had them: a procedure may take the id as integer or
  * bigint, the config as json, jsonb or text. Throws `name_invalid` for what is not one name, schema-qualified or not.
  */
-export function callOf({ job_id: id, proc_name: name, config }: HdbppJob): Sql {
+export function callOf(job: HdbppJob): Sql {
+  const { job_id: id, config } = job
+  // The id is digits, the name quoted: both were looked at just now.
+  return sql`call ${trusted(procedureOf(job))}(${trusted(id)}, ${config === null ? trusted('null') : literal(config)})`
+}
+
+/** Its procedure's name, in quotes. Throws `name_invalid`. */
+export function procedureOf({ job_id: id, proc_name: name }: HdbppJob): string {
   if (name === null || !plainName.test(name) || !/^-?\d+$/.test(id)) throw refused(name)
-  const procedure = join(parseNameParts(name.trim()).map(identifier), '.')
-  // The id is digits, which was looked at just now.
-  return sql`call ${procedure}(${trusted(id)}, ${config === null ? trusted('null') : literal(config)})`
+  return parseNameParts(name.trim()).map(quoteIdentifier).join('.')
 }
 
 function refused(name: string | null): Failure {

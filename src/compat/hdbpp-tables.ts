@@ -1,7 +1,7 @@
 import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayName, displayQualified, type QualifiedName, quoteIdentifier } from '../postgres/identifier.ts'
-import { relation, sql } from '../postgres/sql.ts'
+import { relation, type Sql, sql } from '../postgres/sql.ts'
 import { toOurSettings, toUserSettings } from './hdbpp-session.ts'
 
 /** Rows of other applications are not ours to run. */
@@ -161,17 +161,46 @@ export async function serverTime(session: Session): Promise<string> {
  */
 export async function writeStats(
   session: Session,
-  tables: HdbppTables,
+  tables: Pick<HdbppTables, 'stats'>,
   outcome: HdbppOutcome,
   patience: number,
 ): Promise<void> {
-  const { job_id: id, startedAt, ok } = outcome
-  const took = sql`make_interval(secs => ${outcome.seconds}::double precision)`
   await session.query(sql`select set_config('lock_timeout', ${String(patience)}, false)`)
-  await session.query(sql`
-    insert into ${relation(tables.stats)} as s (job_id, last_run_started_at, last_successful_finish, last_run_status, job_status,
+  await session.query(addition(tables.stats, outcome))
+}
+
+/**
+ * The same within a transaction that is open, by whatever settings: where it fails, nothing of it is left, and the transaction
+ * goes on as before. Throws as `writeStats` does.
+ */
+export async function writeStatsWithin(
+  session: Session,
+  tables: Pick<HdbppTables, 'stats'>,
+  outcome: HdbppOutcome,
+  patience: number,
+): Promise<void> {
+  const limit = (text: string) => sql`select pg_catalog.set_config('lock_timeout', ${text}, true)`
+  const { before } = await session.one<{ before: string }>(
+    sql`select pg_catalog.current_setting('lock_timeout') as before`,
+  )
+  await session.script('savepoint yardmaster_stats')
+  try {
+    await session.queries([limit(String(patience)), addition(tables.stats, outcome), limit(before)])
+  } catch (error) {
+    await session.script('rollback to savepoint yardmaster_stats')
+    throw error
+  }
+  await session.script('release savepoint yardmaster_stats')
+}
+
+/** Every name has its schema: a procedure may have left any search_path. */
+function addition(stats: QualifiedName, { job_id: id, startedAt, seconds, ok }: HdbppOutcome): Sql {
+  const took = sql`pg_catalog.make_interval(secs => ${seconds}::double precision)`
+  return sql`
+    insert into ${relation(stats)} as s (job_id, last_run_started_at, last_successful_finish, last_run_status, job_status,
       last_run_duration, total_runs, total_successes, total_failures)
-    values (${id}::bigint, ${startedAt}::timestamptz, case when ${ok}::boolean then ${startedAt}::timestamptz + ${took} end,
+    values (${id}::bigint, ${startedAt}::timestamptz,
+      case when ${ok}::boolean then ${startedAt}::timestamptz operator(pg_catalog.+) ${took} end,
       ${ok ? 'Job run ok' : 'Job run in error'}, ${ok ? 'CALL' : ''}, ${took}, 1, ${ok ? 1 : 0}::bigint, ${ok ? 0 : 1}::bigint)
     on conflict (job_id) do update set
       last_run_started_at = excluded.last_run_started_at,
@@ -179,7 +208,7 @@ export async function writeStats(
       last_run_status = excluded.last_run_status,
       job_status = excluded.job_status,
       last_run_duration = excluded.last_run_duration,
-      total_runs = coalesce(s.total_runs, 0) + 1,
-      total_successes = coalesce(s.total_successes, 0) + excluded.total_successes,
-      total_failures = coalesce(s.total_failures, 0) + excluded.total_failures`)
+      total_runs = coalesce(s.total_runs, 0) operator(pg_catalog.+) 1,
+      total_successes = coalesce(s.total_successes, 0) operator(pg_catalog.+) excluded.total_successes,
+      total_failures = coalesce(s.total_failures, 0) operator(pg_catalog.+) excluded.total_failures`
 }

@@ -106,9 +106,9 @@ function missing(session: Session, name: RoutineName, there: readonly Candidate[
   })
 }
 
-/** What calls it; the arguments are bound, whatever the types of others by that name are. */
-export function callOf({ schema, name, kind, idType }: Action, jobId: number, config: string | null): Sql {
-  const args = sql`(${String(jobId)}::pg_catalog.${trusted(idType === 'bigint' ? 'int8' : 'int4')}, ${config}::pg_catalog.jsonb)`
+/** What calls it with this number; the arguments are bound, whatever the types of others by that name are. */
+export function callOf({ schema, name, kind, idType }: Action, id: string, config: string | null): Sql {
+  const args = sql`(${id}::pg_catalog.${trusted(idType === 'bigint' ? 'int8' : 'int4')}, ${config}::pg_catalog.jsonb)`
   const target = relation({ schema, name })
   return kind === 'procedure' ? sql`call ${target}${args}` : sql`select ${target}${args}`
 }

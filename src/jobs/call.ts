@@ -1,11 +1,13 @@
 import { crashPoint } from '../base/crash-point.ts'
 import { formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
+import type { Session } from '../postgres/connect.ts'
 import { displayName, displayQualified } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { isConnectionLoss } from '../postgres/sqlstate.ts'
 import { type Action, type Candidate, callOf, candidatesOf, chooseAction, schemasOf } from './action.ts'
 import { asAuthors, jobSettings } from './author-settings.ts'
+import { type CallEnd, CallTally } from './call-tally.ts'
 import { effectOf, keepsEffects, type OwnPart, ownPart, type RunIds, recordEffect } from './effect-table.ts'
 import { type EarlierSession, Fence, type Fenced } from './fence.ts'
 import { type JobReporter, Narration } from './narration.ts'
@@ -31,6 +33,8 @@ export interface JobCall extends Fenced, RunIds {
   readonly params: string | null
   /** Milliseconds; 0: as long as it takes. */
   readonly maxRuntime: number
+  /** What its action is told as its number, where that is another than the job's. */
+  readonly number?: string | undefined
 }
 
 /** What a call needs of whoever makes it. */
@@ -46,6 +50,8 @@ export interface CallSurroundings extends TargetSurroundings {
   ) => Promise<{ readonly mine: boolean; readonly earlier: readonly EarlierSession[] }>
   /** Hears at once when the procedure says when it wants to be started next: that holds also when it fails. */
   readonly nextStart: (start: NextStart) => void
+  /** Counts the call in the target as well. Where it throws, the run is a WARNING, or keeps its failure. */
+  readonly count?: ((session: Session, end: CallEnd) => Promise<void>) | undefined
 }
 
 /** What a call came to. */
@@ -97,6 +103,8 @@ class CallAttempt {
   readonly #narration: Narration
   readonly #label: string
   #began = 0
+  /** What keeps the count of the target's own readers. */
+  readonly #tally: CallTally
 
   constructor(call: JobCall, surroundings: CallSurroundings, target: TargetSession) {
     this.#call = call
@@ -107,11 +115,18 @@ class CallAttempt {
     if (name === null) this.#label = 'SQL'
     else this.#label = schema === null ? displayName(name) : displayQualified({ schema, name })
     this.#narration = new Narration(surroundings.reporter, this.#label, surroundings.nextStart)
+    this.#tally = new CallTally(surroundings)
   }
 
   async carryOut(): Promise<CallOutcome> {
     await this.#standBehindFence()
-    const way = await this.#findWay()
+    await this.#tally.start(this.#target.session)
+    let way: Way
+    try {
+      way = await this.#findWay()
+    } catch (error) {
+      throw await this.#tally.afterFailure(this.#target.session.failure(error))
+    }
     const before = way.once ? await effectOf(this.#target.session, this.#call) : undefined
     if (before !== undefined) return this.#outcome(`Attempt ${before} of this run took effect already.`)
     const { client } = this.#target.session
@@ -122,12 +137,14 @@ class CallAttempt {
     try {
       const message = await this.#perform(way)
       const lost = await this.#lostFence()
+      const uncounted = await this.#tally.afterSuccess(this.#target.session)
       this.#narration.close()
-      return this.#outcome(lost ? `${message} ${lost}` : message, lost ? 'WARNING' : 'OK')
+      const said = [message, lost, uncounted].filter((part) => part !== undefined).join(' ')
+      return this.#outcome(said, lost || uncounted ? 'WARNING' : 'OK')
     } catch (error) {
       const failure = this.#target.session.failure(error)
       this.#narration.close(failure.message)
-      throw failure
+      throw await this.#tally.afterFailure(failure)
     } finally {
       client.removeListener('notice', onNotice)
     }
@@ -176,7 +193,7 @@ class CallAttempt {
     const { config } = await session.one<{ config: string | null }>(jobSettings({ ...this.#call, statementTimeout }))
     await session.script(asAuthors)
     if (!way.action) return this.#runStatements(this.#call.statements ?? [])
-    const statement = callOf(way.action, this.#call.jobId, config)
+    const statement = callOf(way.action, this.#call.number ?? String(this.#call.jobId), config)
     if (!way.once) {
       this.#target.throwIfStopped()
       await UnreadAnswer.of(session, statement)
@@ -188,6 +205,7 @@ class CallAttempt {
     await session.query(recordEffect(this.#call))
     this.#target.throwIfStopped()
     await UnreadAnswer.of(session, statement)
+    await this.#tally.within(session)
     this.#target.throwIfStopped()
     crashPoint('call-before-commit')
     await session.script('commit')

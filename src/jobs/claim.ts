@@ -1,4 +1,5 @@
 import type { Control } from '../control/control.ts'
+import type { QualifiedName } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 
 /** A run that a worker was given, with the attempt that is now its own. */
@@ -34,6 +35,10 @@ export interface ClaimedCall {
   readonly repeatable: boolean
   /** What it was due for, as ISO 8601 text. */
   readonly slot: string
+  /** Of a job that was taken over: what its action knows it by. */
+  readonly origin_number: string | null
+  /** That program's table in which its runs are counted still. */
+  readonly stats_table: QualifiedName | null
 }
 
 /**

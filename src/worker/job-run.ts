@@ -1,9 +1,11 @@
 import type { Failure } from '../base/failure.ts'
+import { writeStats, writeStatsWithin } from '../compat/hdbpp-tables.ts'
 import { connectionParts } from '../control/databases.ts'
 import { callJob } from '../jobs/call.ts'
+import type { CallEnd } from '../jobs/call-tally.ts'
 import type { Claim, ClaimedCall } from '../jobs/claim.ts'
 import type { RunLog } from '../monitoring/run-log.ts'
-import { connect } from '../postgres/connect.ts'
+import { connect, type Session } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import { cancellable } from './cancellation.ts'
 import { carryOut, controlPatience, type RunResult, type WorkRemarks } from './run-outcome.ts'
@@ -60,6 +62,7 @@ async function perform(
         params: call.params,
         maxRuntime: call.max_runtime,
         overlaps: call.overlaps,
+        number: call.origin_number ?? undefined,
       },
       {
         connector: async (purpose) => {
@@ -72,6 +75,7 @@ async function perform(
         nextStart: (start) => {
           remarks.nextStart = 'at' in start ? start.at : `in ${start.after}`
         },
+        count: counting(place, call),
         signal: place.signal,
       },
     )
@@ -81,6 +85,20 @@ async function perform(
     // Nobody has seen its session end: whoever follows looks for it.
     if ((error as Partial<Failure>).code === 'job_outcome_unknown') await sessions.abandon()
     throw error
+  }
+}
+
+/** Milliseconds for which a row of the stats is waited for that somebody holds. */
+const statsPatience = 5000
+
+/** Counts a call as the program did from which its job was taken over; undefined: nobody reads that any more. */
+function counting(place: Workplace, { origin_number: number, stats_table: stats, repeatable }: ClaimedCall) {
+  if (number === null || stats === null) return undefined
+  return async (session: Session, { ok, startedAt, seconds, within }: CallEnd): Promise<void> => {
+    // It goes back to the queue: the next attempt is the run's.
+    if (!ok && repeatable && place.givesBack && place.signal.aborted) return
+    const write = within ? writeStatsWithin : writeStats
+    await write(session, { stats }, { job_id: number, startedAt, seconds, ok }, statsPatience)
   }
 }
 

@@ -15,7 +15,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   placement: ['base', 'config', 'postgres', 'control'],
   monitoring: ['base', 'config', 'postgres', 'control'],
   compat: ['base', 'config', 'postgres', 'control'],
-  worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring'],
+  worker: ['base', 'config', 'postgres', 'embedded', 'control', 'replication', 'jobs', 'monitoring', 'compat'],
   library: ['base', 'postgres', 'embedded', 'control', 'jobs', 'placement', 'monitoring', 'worker'],
   // The one barrel.
   'index.ts': ['base', 'jobs', 'monitoring', 'library'],
