@@ -12,15 +12,32 @@ CREATE OR REPLACE VIEW yardmaster.job_targets AS
   SELECT s.job_id, s.database_id, d.name AS database, s.in_scope, j.kind, j.status, j.site, j.pool, j.priority, s.lane, a.task,
     CASE j.kind WHEN 'replication' THEN 'refresh' ELSE 'call' END AS operation, j.overlap, j.catch_up,
     CASE j.kind WHEN 'task' THEN 'task:' || a.task ELSE j.kind END AS work,
-    coalesce(d.name || ':', '') || CASE j.kind
-      WHEN 'replication' THEN yardmaster.display_name(r.destination_schema) || '.' || yardmaster.display_name(r.destination_name)
-      ELSE yardmaster.action_label(j.id, j.name, a.proc_schema, a.proc_name, a.task) END AS object
+    s.object
   FROM yardmaster.job_state s
   JOIN yardmaster.job j ON j.id = s.job_id
-  LEFT JOIN yardmaster.replication r ON r.job_id = j.id
   LEFT JOIN yardmaster.job_action a ON a.job_id = j.id
   LEFT JOIN yardmaster.managed_database d ON d.id = s.database_id
   WHERE j.deleted_at IS NULL;
+
+-- Writes down what a job is called in each of its databases; whatever changes its name or what it calls does.
+CREATE OR REPLACE FUNCTION yardmaster.name_states(job_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE yardmaster.job_state s SET object = l.object
+  FROM (
+    SELECT t.job_id, t.database_id, coalesce(d.name || ':', '') || CASE j.kind
+      WHEN 'replication' THEN yardmaster.display_name(r.destination_schema) || '.' || yardmaster.display_name(r.destination_name)
+      ELSE yardmaster.action_label(j.id, j.name, a.proc_schema, a.proc_name, a.task) END AS object
+    FROM yardmaster.job_state t
+    JOIN yardmaster.job j ON j.id = t.job_id
+    LEFT JOIN yardmaster.replication r ON r.job_id = j.id
+    LEFT JOIN yardmaster.job_action a ON a.job_id = j.id
+    LEFT JOIN yardmaster.managed_database d ON d.id = t.database_id
+    WHERE t.job_id = name_states.job_id) l
+  WHERE s.job_id = l.job_id AND s.database_id = l.database_id AND s.object IS DISTINCT FROM l.object;
+END
+$$;
 
 -- Gives a job one state in each database that it runs in. A state that it has no more use for stays, with its totals, out of scope.
 CREATE OR REPLACE FUNCTION yardmaster.sync_job_states(job_id integer)
@@ -36,6 +53,10 @@ DECLARE
     UNION ALL
     SELECT 0 FROM yardmaster.job_action a WHERE a.job_id = sync_job_states.job_id AND num_nonnulls(a.database_id, a.tag) = 0);
 BEGIN
+  -- With those that start behind it, in the order of all (lock_ends).
+  PERFORM 1 FROM yardmaster.job_state s WHERE s.job_id = sync_job_states.job_id
+    OR s.job_id = ANY (ARRAY(SELECT d.job_id FROM yardmaster.job_dependency d WHERE d.after_job_id = sync_job_states.job_id))
+  ORDER BY s.job_id, s.database_id FOR NO KEY UPDATE;
   INSERT INTO yardmaster.job_state (job_id, database_id) SELECT sync_job_states.job_id, w FROM unnest(wanted) w
   ON CONFLICT (job_id, database_id) DO NOTHING;
   UPDATE yardmaster.job_state s SET in_scope = s.database_id = ANY (wanted)
@@ -43,12 +64,14 @@ BEGIN
   -- Where it goes on as before, its next start stays.
   PERFORM yardmaster.reschedule(s.job_id, s.database_id) FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
   WHERE s.job_id = sync_job_states.job_id AND (NOT s.in_scope OR NOT s.scheduled);
+  PERFORM yardmaster.name_states(sync_job_states.job_id);
   PERFORM yardmaster.set_lanes(sync_job_states.job_id);
   -- What waits where it is not to run any more.
   UPDATE yardmaster.run r SET status = 'CRITICAL', reason = 'cancelled', finished_at = clock_timestamp(),
     message = 'Its job does not run in this database any more.'
   FROM yardmaster.job_state s
   WHERE s.job_id = sync_job_states.job_id AND NOT s.in_scope AND r.job_id = s.job_id AND r.database_id = s.database_id AND r.status = 'WAITING';
+  PERFORM yardmaster.start_dependents(sync_job_states.job_id);
 END
 $$;
 
@@ -72,6 +95,8 @@ CREATE OR REPLACE FUNCTION yardmaster.follow_job()
 RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM yardmaster.reschedule(NEW.id);
+  -- What came while it was paused, or while nobody had looked at it yet.
+  PERFORM yardmaster.start_behind(NEW.id);
   RETURN NULL;
 END
 $$;

@@ -168,7 +168,7 @@ BEGIN
   JOIN yardmaster.attempt a ON a.token = x.token AND a.status = 'RUNNING'
   ON CONFLICT (attempt_id, ordinal) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,
     rows = excluded.rows, bytes = excluded.bytes, message = excluded.message;
-  IF jsonb_array_length(record_progress.outcomes) > 1 THEN
+  IF jsonb_array_length(record_progress.outcomes) > 0 THEN
     PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM jsonb_to_recordset(record_progress.outcomes) AS x(token uuid)
       JOIN yardmaster.attempt a ON a.token = x.token));
   END IF;
@@ -273,7 +273,7 @@ BEGIN
   SELECT * INTO ended FROM yardmaster.run r WHERE r.id = count_end.run_id;
   is_good := ended.status IN ('OK', 'WARNING');
   is_void := coalesce(ended.reason IN ('cancelled', 'refused', 'locked'), false);
-  UPDATE yardmaster.job_state s SET last_start = coalesce(ended.started_at, s.last_start), last_finish = ended.finished_at, last_status = ended.status,
+  UPDATE yardmaster.job_state s SET last_start = coalesce(ended.started_at, s.last_start), last_finish = ended.finished_at, last_status = ended.status, last_reason = ended.reason,
     last_duration = ended.finished_at - ended.started_at, last_run = ended.id,
     last_success = CASE WHEN is_good THEN ended.finished_at ELSE s.last_success END,
     last_good_run = CASE WHEN is_good AND NOT is_void THEN ended.id ELSE s.last_good_run END,
@@ -288,7 +288,10 @@ BEGIN
   END IF;
   IF NOT is_good AND NOT is_void THEN
     PERFORM yardmaster.apply_max_retries(state.job_id, state.database_id, state.failures);
-    PERFORM yardmaster.retry_triggered(ended.id, state.failures);
+  END IF;
+  IF NOT ended.requested AND NOT is_good AND (NOT is_void OR ended.reason = 'locked') THEN
+    PERFORM yardmaster.forget_awaited(state.job_id, state.database_id);
+    PERFORM yardmaster.retry_triggered(ended.id, greatest(state.failures, 1));
   END IF;
   IF NOT is_void THEN
     PERFORM yardmaster.start_dependents(ended.job_id);

@@ -47,28 +47,41 @@ $$;
 CREATE OR REPLACE FUNCTION yardmaster.start_dependents(job_id integer)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+BEGIN
+  PERFORM yardmaster.start_behind(p.job_id)
+  FROM (SELECT d.job_id FROM yardmaster.job_dependency d WHERE d.after_job_id = start_dependents.job_id ORDER BY d.job_id) p;
+END
+$$;
+
+-- Starts this job, or lets go what is held of it, where nothing is awaited any more: a predecessor has ended, the job goes on, or it
+-- starts after others than before. Whoever calls holds the job's states.
+CREATE OR REPLACE FUNCTION yardmaster.start_behind(job_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
 DECLARE
-  one record;
+  one yardmaster.job_targets;
+  held bigint;
+  has_schedule boolean;
 BEGIN
   -- Nearly always: what follows costs an end as much as the rest of it.
-  IF NOT EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.after_job_id = start_dependents.job_id) THEN
+  IF NOT EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.job_id = start_behind.job_id)
+    AND NOT EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = start_behind.job_id AND r.status = 'WAITING' AND NOT r.queued) THEN
     RETURN;
   END IF;
+  has_schedule := (SELECT num_nonnulls(j.schedule_interval, j.cron) > 0 FROM yardmaster.job j WHERE j.id = start_behind.job_id);
   FOR one IN
-    SELECT t.*, s.scheduled FROM yardmaster.job_dependency p JOIN yardmaster.job_targets t ON t.job_id = p.job_id AND t.in_scope
-    JOIN yardmaster.job_state s ON s.job_id = t.job_id AND s.database_id = t.database_id
-    WHERE p.after_job_id = start_dependents.job_id AND t.status = 'active' AND s.paused_at IS NULL
-    ORDER BY t.job_id, t.database_id
+    SELECT t.* FROM yardmaster.job_targets t JOIN yardmaster.job_state s ON s.job_id = t.job_id AND s.database_id = t.database_id
+    WHERE t.job_id = start_behind.job_id AND t.in_scope AND t.status = 'active' AND s.paused_at IS NULL ORDER BY t.database_id
   LOOP
-    -- The oldest that is held; only then may what is there be used up.
-    IF EXISTS (SELECT 1 FROM yardmaster.run r WHERE r.job_id = one.job_id AND r.database_id = one.database_id AND r.status = 'WAITING' AND NOT r.queued) THEN
-      IF yardmaster.take_awaited(one.job_id, one.database_id) THEN
-        UPDATE yardmaster.run r SET queued = true, reason = NULL, due_at = greatest(r.due_at, clock_timestamp())
-        WHERE r.id = (SELECT h.id FROM yardmaster.run h WHERE h.job_id = one.job_id AND h.database_id = one.database_id AND h.status = 'WAITING'
-          AND NOT h.queued ORDER BY h.slot LIMIT 1);
-        PERFORM yardmaster.wake_workers();
-      END IF;
-    ELSIF EXISTS (SELECT 1 FROM yardmaster.job j WHERE j.id = one.job_id AND j.schedule_interval IS NULL AND j.cron IS NULL)
+    LOOP
+      -- The oldest that is held; only then may what is there be used up.
+      SELECT min(r.id) INTO held FROM yardmaster.run r
+      WHERE r.job_id = one.job_id AND r.database_id = one.database_id AND r.status = 'WAITING' AND NOT r.queued;
+      EXIT WHEN held IS NULL OR NOT yardmaster.take_awaited(one.job_id, one.database_id);
+      UPDATE yardmaster.run r SET queued = true, reason = NULL, due_at = greatest(r.due_at, clock_timestamp()) WHERE r.id = held AND r.status = 'WAITING';
+      PERFORM yardmaster.wake_workers();
+    END LOOP;
+    IF held IS NULL AND NOT has_schedule AND EXISTS (SELECT 1 FROM yardmaster.job_dependency p WHERE p.job_id = one.job_id)
       AND yardmaster.take_awaited(one.job_id, one.database_id) THEN
       -- One that waits already is yet to begin: it sees what has come meanwhile.
       INSERT INTO yardmaster.run (job_id, slot, due_at, database_id, operation, object, site, lane, status, queued, requested, shares)
@@ -78,6 +91,19 @@ BEGIN
       PERFORM yardmaster.wake_workers();
     END IF;
   END LOOP;
+END
+$$;
+
+-- What a run behind others that failed had taken into account counts again for the next try at its slot, or at the one after it. What its
+-- predecessors start has tries of its own (retry_triggered).
+CREATE OR REPLACE FUNCTION yardmaster.forget_awaited(job_id integer, database_id bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  DELETE FROM yardmaster.dependency_seen k USING yardmaster.job j, yardmaster.job_state s
+  WHERE k.job_id = forget_awaited.job_id AND k.database_id = forget_awaited.database_id AND j.id = k.job_id
+    AND s.job_id = k.job_id AND s.database_id = k.database_id
+    AND num_nonnulls(j.schedule_interval, j.cron) > 0 AND NOT (s.crashed AND coalesce(j.retry_on_crash, '') = 'never');
 END
 $$;
 
@@ -92,7 +118,7 @@ BEGIN
   JOIN yardmaster.job_state s ON s.job_id = r.job_id AND s.database_id = r.database_id
   CROSS JOIN LATERAL (SELECT clock_timestamp() + j.retry_period * least(retry_triggered.failures, 20) AS at) p
   WHERE r.id = retry_triggered.run_id AND NOT r.requested AND j.status = 'active' AND s.in_scope AND s.paused_at IS NULL
-    AND j.schedule_interval IS NULL AND j.cron IS NULL AND isfinite(p.at)
+    AND j.schedule_interval IS NULL AND j.cron IS NULL AND isfinite(p.at) AND NOT (s.crashed AND coalesce(j.retry_on_crash, '') = 'never')
     AND EXISTS (SELECT 1 FROM yardmaster.job_dependency d WHERE d.job_id = r.job_id)
     AND NOT EXISTS (SELECT 1 FROM yardmaster.run o WHERE o.job_id = r.job_id AND o.database_id = r.database_id AND o.status = 'WAITING' AND NOT o.requested)
   ON CONFLICT ON CONSTRAINT run_job_id_slot_database_id_key DO NOTHING;
@@ -119,9 +145,12 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
   wanted record;
   circle text;
+  kept integer[];
 BEGIN
   -- Two that would close a circle together wait for each other here.
   LOCK TABLE yardmaster.job_dependency IN SHARE ROW EXCLUSIVE MODE;
+  -- Before its dependencies, as whoever ends a predecessor does.
+  PERFORM 1 FROM yardmaster.job_state s WHERE s.job_id = set_dependencies.job_id ORDER BY s.database_id FOR NO KEY UPDATE;
   IF jsonb_typeof(after) IS DISTINCT FROM 'array' THEN
     RAISE EXCEPTION 'What a job starts after is a list such as [{"job": 1001, "needs": "succeeded"}], not %.', coalesce(after::text, 'NULL') USING ERRCODE = 'YM003';
   END IF;
@@ -134,6 +163,7 @@ BEGIN
       RAISE EXCEPTION 'job % not found', wanted.job USING ERRCODE = 'YM001';
     END IF;
   END LOOP;
+  kept := ARRAY(SELECT d.after_job_id FROM yardmaster.job_dependency d WHERE d.job_id = set_dependencies.job_id);
   DELETE FROM yardmaster.job_dependency d WHERE d.job_id = set_dependencies.job_id
     AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(after) e WHERE (e ->> 'job')::integer = d.after_job_id);
   INSERT INTO yardmaster.job_dependency (job_id, after_job_id, needs)
@@ -155,8 +185,9 @@ BEGIN
   INSERT INTO yardmaster.dependency_seen (job_id, database_id, after_job_id, after_database_id, run_id)
   SELECT s.job_id, s.database_id, w.after_job_id, w.after_database_id, w.run_id
   FROM yardmaster.job_state s CROSS JOIN LATERAL yardmaster.awaited_runs(s.job_id, s.database_id) w
-  WHERE s.job_id = set_dependencies.job_id AND w.run_id IS NOT NULL
+  WHERE s.job_id = set_dependencies.job_id AND w.run_id IS NOT NULL AND NOT w.after_job_id = ANY (kept)
   ON CONFLICT (job_id, database_id, after_job_id, after_database_id) DO NOTHING;
+  PERFORM yardmaster.start_behind(set_dependencies.job_id);
 END
 $$;
 
