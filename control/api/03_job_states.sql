@@ -12,15 +12,32 @@ CREATE OR REPLACE VIEW yardmaster.job_targets AS
   SELECT s.job_id, s.database_id, d.name AS database, s.in_scope, j.kind, j.status, j.site, j.pool, j.priority, s.lane, a.task,
     CASE j.kind WHEN 'replication' THEN 'refresh' ELSE 'call' END AS operation, j.overlap, j.catch_up,
     CASE j.kind WHEN 'task' THEN 'task:' || a.task ELSE j.kind END AS work,
-    coalesce(d.name || ':', '') || CASE j.kind
-      WHEN 'replication' THEN yardmaster.display_name(r.destination_schema) || '.' || yardmaster.display_name(r.destination_name)
-      ELSE yardmaster.action_label(j.id, j.name, a.proc_schema, a.proc_name, a.task) END AS object
+    s.object
   FROM yardmaster.job_state s
   JOIN yardmaster.job j ON j.id = s.job_id
-  LEFT JOIN yardmaster.replication r ON r.job_id = j.id
   LEFT JOIN yardmaster.job_action a ON a.job_id = j.id
   LEFT JOIN yardmaster.managed_database d ON d.id = s.database_id
   WHERE j.deleted_at IS NULL;
+
+-- Writes down what a job is called in each of its databases; whatever changes its name or what it calls does.
+CREATE OR REPLACE FUNCTION yardmaster.name_states(job_id integer)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE yardmaster.job_state s SET object = l.object
+  FROM (
+    SELECT t.job_id, t.database_id, coalesce(d.name || ':', '') || CASE j.kind
+      WHEN 'replication' THEN yardmaster.display_name(r.destination_schema) || '.' || yardmaster.display_name(r.destination_name)
+      ELSE yardmaster.action_label(j.id, j.name, a.proc_schema, a.proc_name, a.task) END AS object
+    FROM yardmaster.job_state t
+    JOIN yardmaster.job j ON j.id = t.job_id
+    LEFT JOIN yardmaster.replication r ON r.job_id = j.id
+    LEFT JOIN yardmaster.job_action a ON a.job_id = j.id
+    LEFT JOIN yardmaster.managed_database d ON d.id = t.database_id
+    WHERE t.job_id = name_states.job_id) l
+  WHERE s.job_id = l.job_id AND s.database_id = l.database_id AND s.object IS DISTINCT FROM l.object;
+END
+$$;
 
 -- Gives a job one state in each database that it runs in. A state that it has no more use for stays, with its totals, out of scope.
 CREATE OR REPLACE FUNCTION yardmaster.sync_job_states(job_id integer)
@@ -47,6 +64,7 @@ BEGIN
   -- Where it goes on as before, its next start stays.
   PERFORM yardmaster.reschedule(s.job_id, s.database_id) FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
   WHERE s.job_id = sync_job_states.job_id AND (NOT s.in_scope OR NOT s.scheduled);
+  PERFORM yardmaster.name_states(sync_job_states.job_id);
   PERFORM yardmaster.set_lanes(sync_job_states.job_id);
   -- What waits where it is not to run any more.
   UPDATE yardmaster.run r SET status = 'CRITICAL', reason = 'cancelled', finished_at = clock_timestamp(),

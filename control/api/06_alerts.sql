@@ -9,7 +9,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  WITH watched AS (SELECT * FROM yardmaster.watched_jobs w WHERE yardmaster.name_is_like(w.job_name, pattern)),
+  -- Not once for all: what is said of a job is looked up where something is wrong with it.
+  WITH watched AS NOT MATERIALIZED (SELECT * FROM yardmaster.watched_jobs w WHERE pattern IS NULL OR yardmaster.name_is_like(w.job_name, pattern)),
   staff AS (
     SELECT count(*) AS scheduled, count(*) FILTER (WHERE w.due_at < clock_timestamp() - interval '1 minute') AS overdue
     FROM watched w WHERE w.status = 'active' AND w.has_schedule),
@@ -62,32 +63,30 @@ BEGIN
 END
 $$;
 
--- What an alert is made of, by job and database.
+-- What an alert is made of, by job and database. Cheap for those that nothing is wrong with: there may be 100,000.
 CREATE OR REPLACE VIEW yardmaster.watched_jobs AS
-  SELECT t.job_id, t.database_id, t.object AS job_name, t.kind, CASE WHEN s.paused_at IS NULL THEN t.status ELSE 'paused' END AS status,
+  SELECT s.job_id, s.database_id, s.object AS job_name, j.kind, CASE WHEN s.paused_at IS NULL THEN j.status ELSE 'paused' END AS status,
     v.late_after, s.failures, s.troubles,
     j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL AS has_schedule,
     -- Of a copy, how old what it holds is; of anything else, how long ago it last ended well.
-    clock_timestamp() - coalesce(CASE t.kind WHEN 'replication' THEN v.as_of ELSE s.last_success END, j.created_at) AS age,
+    clock_timestamp() - coalesce(CASE j.kind WHEN 'replication' THEN v.as_of ELSE s.last_success END, j.created_at) AS age,
     coalesce(s.next_start, open.slot) AS due_at,
-    ended.id AS last_run, ended.status AS last_status, ended.reason AS last_reason, ended.message AS last_message,
-    locked.runs AS locked, open.running, open.waiting, open.since AS running_since
-  FROM yardmaster.job_targets t
-  JOIN yardmaster.job_state s ON s.job_id = t.job_id AND s.database_id = t.database_id
-  JOIN yardmaster.job j ON j.id = t.job_id
-  LEFT JOIN yardmaster.replications v ON v.job_id = t.job_id
-  LEFT JOIN LATERAL (SELECT r.id, r.status, r.reason, r.message FROM yardmaster.run r
-    WHERE r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('OK', 'WARNING', 'CRITICAL') ORDER BY r.id DESC LIMIT 1) ended ON true
-  CROSS JOIN LATERAL (SELECT min(r.slot) AS slot, count(*) FILTER (WHERE r.status = 'RUNNING') AS running,
-      count(*) FILTER (WHERE r.status = 'WAITING') AS waiting, min(r.started_at) FILTER (WHERE r.status = 'RUNNING') AS since
-    FROM yardmaster.run r WHERE r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('WAITING', 'RUNNING')) open
-  -- The newest runs, as far as each found the lock taken.
-  CROSS JOIN LATERAL (SELECT count(*) AS runs FROM (
+    s.last_run, s.last_status, s.last_reason, (SELECT r.message FROM yardmaster.run r WHERE r.id = s.last_run) AS last_message,
+    -- The newest runs, as far as each found the lock taken.
+    CASE WHEN s.last_reason = 'locked' THEN (SELECT count(*) FROM (
       SELECT bool_and(n.reason IS NOT DISTINCT FROM 'locked') OVER (ORDER BY n.id DESC) AS still FROM (
         SELECT r.id, r.reason FROM yardmaster.run r
-        WHERE ended.reason = 'locked' AND r.job_id = t.job_id AND r.database_id = t.database_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
-        ORDER BY r.id DESC LIMIT 10) n) s WHERE s.still) locked
-  WHERE t.in_scope;
+        WHERE r.job_id = s.job_id AND r.database_id = s.database_id AND r.status IN ('OK', 'WARNING', 'CRITICAL')
+        ORDER BY r.id DESC LIMIT 10) n) l WHERE l.still) ELSE 0 END AS locked,
+    coalesce(open.running, 0) AS running, coalesce(open.waiting, 0) AS waiting, open.since AS running_since
+  FROM yardmaster.job_state s
+  JOIN yardmaster.job j ON j.id = s.job_id
+  LEFT JOIN yardmaster.replications v ON v.job_id = s.job_id
+  LEFT JOIN (SELECT r.job_id, r.database_id, min(r.slot) AS slot, count(*) FILTER (WHERE r.status = 'RUNNING') AS running,
+      count(*) FILTER (WHERE r.status = 'WAITING') AS waiting, min(r.started_at) FILTER (WHERE r.status = 'RUNNING') AS since
+    FROM yardmaster.run r WHERE r.status IN ('WAITING', 'RUNNING') GROUP BY r.job_id, r.database_id) open
+    ON open.job_id = s.job_id AND open.database_id = s.database_id
+  WHERE s.in_scope AND j.deleted_at IS NULL;
 
 -- Whether somebody carries out what is due: a worker that is alive, or one that ended in good order a moment ago (a worker that
 -- is being replaced, a pass of run-due).

@@ -76,6 +76,8 @@ CREATE INDEX job_action_tag ON yardmaster.job_action (tag) WHERE tag IS NOT NULL
 CREATE TABLE yardmaster.job_state (
   job_id integer NOT NULL REFERENCES yardmaster.job ON DELETE CASCADE,
   database_id bigint NOT NULL,
+  -- The job as people know it there: `crm:nightly [1001]`.
+  object text,
   -- The job runs there; else only its past is kept.
   in_scope boolean NOT NULL DEFAULT true,
   -- By the rule of max_retries, where the job goes on in other databases.
@@ -93,6 +95,7 @@ CREATE TABLE yardmaster.job_state (
   last_start timestamptz,
   last_finish timestamptz,
   last_status text,
+  last_reason text,
   last_duration interval,
   last_success timestamptz,
   -- CRITICAL runs in a row, and lost workers.
@@ -121,7 +124,7 @@ FROM (SELECT r.job_id, r.database_id, count(*) AS runs, count(*) FILTER (WHERE r
     max(r.id) FILTER (WHERE r.status <> 'CRITICAL') AS last_good, max(r.finished_at) FILTER (WHERE r.status <> 'CRITICAL') AS last_success
   FROM yardmaster.run r WHERE r.status IN ('OK', 'WARNING', 'CRITICAL') GROUP BY 1, 2) t
 WHERE t.job_id = s.job_id AND t.database_id = s.database_id;
-UPDATE yardmaster.job_state s SET last_start = r.started_at, last_status = r.status, last_duration = r.finished_at - r.started_at
+UPDATE yardmaster.job_state s SET last_start = r.started_at, last_status = r.status, last_reason = r.reason, last_duration = r.finished_at - r.started_at
 FROM yardmaster.run r WHERE r.id = s.last_run;
 DROP INDEX yardmaster.job_due;
 DROP INDEX yardmaster.job_undecided;

@@ -36,7 +36,8 @@ export async function checkFigures(control: Control, pattern: string | null): Pr
           count(*) filter (where w.failures > 0)::int as failed, count(*) filter (where w.status = 'paused')::int as paused,
           coalesce(sum(w.running), 0)::int as running, coalesce(sum(w.waiting), 0)::int as waiting,
           (select count(*)::int from yardmaster.workers k where k.alive and k.slots > 0) as workers
-        from yardmaster.watched_jobs w where yardmaster.name_is_like(w.job_name, ${pattern}::text)`),
+        from yardmaster.watched_jobs w
+        where ${pattern}::text is null or yardmaster.name_is_like(w.job_name, ${pattern}::text)`),
     0,
   )
 }

@@ -28,12 +28,16 @@ const evaluate = async () => {
 }
 const listed = async (...args: string[]) => (await shop.done('alert', 'list', ...args, '--json')).json
 const check = async () => (await shop.run('check', '--json')).json
-/** A run of a copy that has ended; newer than all others. */
+/** A run of a copy that has ended; newer than all others. Its job knows of it. */
 const ran = (table: string, status: string, more: { reason?: string; ago?: string } = {}) =>
   shop.control.query(
-    `insert into yardmaster.run (job_id, slot, due_at, database_id, operation, object, status, reason, started_at, finished_at, message)
-     select job_id, clock_timestamp(), clock_timestamp(), destination_database_id, 'refresh', destination_database || ':' || destination_table, $2, $3,
-       now() - $4::interval, now() - $4::interval, 'as told' from yardmaster.replications where destination_name = $1`,
+    `with made as (
+       insert into yardmaster.run (job_id, slot, due_at, database_id, operation, object, status, reason, started_at, finished_at, message)
+       select job_id, clock_timestamp(), clock_timestamp(), destination_database_id, 'refresh', destination_database || ':' || destination_table, $2, $3,
+         now() - $4::interval, now() - $4::interval, 'as told' from yardmaster.replications where destination_name = $1
+       returning *)
+     update yardmaster.job_state s set last_run = m.id, last_status = m.status, last_reason = m.reason from made m
+     where s.job_id = m.job_id and s.database_id = m.database_id and m.status in ('OK', 'WARNING', 'CRITICAL')`,
     [table, status, more.reason ?? null, more.ago ?? '0'],
   )
 const age = (table: string, how: string) =>
