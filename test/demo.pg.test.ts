@@ -69,7 +69,7 @@ it('compares every copy with its source row by row, and leaves nothing', slow, a
     deadlineMs,
   })
   expect({ exitCode, stderr }, stdout).toEqual({ exitCode: 0, stderr: '' })
-  expect(stdout).toMatch(/^All 24 checks passed in [\d.]+ s\.$/m)
+  expect(stdout).toMatch(/^All 30 checks passed in [\d.]+ s\.$/m)
   expect(stdout).toMatch(/^OK rows of warehouse:travel\.flights: 20\d,\d{3} rows, all equal$/m)
   expect(stdout.match(/^OK rows of .* rows, all equal$/gm)).toHaveLength(14)
   expect(stdout).toMatch(
@@ -83,6 +83,18 @@ it('compares every copy with its source row by row, and leaves nothing', slow, a
   )
   expect(stdout).toMatch(
     /^OK placement: all \d+ runs agree with the bindings: [1-9]\d* on marketing, [1-9]\d* on qa, [1-9]\d* on ceo$/m,
+  )
+  expect(stdout).toMatch(/^OK job note_sizes: one run in each of operations and warehouse, which have the tag$/m)
+  expect(stdout).toMatch(
+    /^OK job send_invoices: it failed and was tried again; CRITICAL FAILED_RUN: 3 failed runs in a row; .*gateway does not answer/m,
+  )
+  expect(stdout).toMatch(/^OK job send_invoices, mended: run \d+ ended well by its own retry, and the alert is over$/m)
+  expect(stdout).toMatch(
+    /^OK killed in a procedure: marketing was killed inside sum_up_flights \(run \d+\); its session in warehouse, process \d+, .* qa began it anew$/m,
+  )
+  expect(stdout).toMatch(/^OK job sum_up_flights: run \d+ told of 4 steps and 20\d,\d{3} rows, each step committed$/m)
+  expect(stdout).toMatch(
+    /^OK job refresh_marts: [1-9]\d* runs, each after warehouse:shop\.order_totals and warehouse:shop\.payments; [1-9] rows, all as in the copies$/m,
   )
   expect(stdout).toMatch(/^OK runs: none is left behind by the worker that was killed$/m)
   expect(stdout).toMatch(/^OK status page: Everything is fine: all 14 copies are current/m)
@@ -140,8 +152,24 @@ it(
     for (const demo of [one, other])
       expect((await processesOf(demo.directory)).filter((line) => line.includes('worker --host'))).toHaveLength(3)
 
-    const status = await statusWhere(one.url, isUnderWay)
-    expect(status).toMatchObject({ level: 'OK', answer: expect.stringMatching(/^Everything is fine: all 14 copies/) })
+    const failing = await statusWhere(one.url, ({ alerts }) => alerts.length > 0)
+    expect(failing).toMatchObject({
+      level: 'CRITICAL',
+      answer: expect.stringMatching(/^1 of 4 jobs fails: send_invoices \[\d+\]\./),
+      alerts: [{ level: 'CRITICAL', status: 'FAILED_RUN', text: expect.stringContaining('gateway does not answer') }],
+    })
+    expect(failing.jobs.jobs.map(({ label, place }) => `${label.split(' ')[0]} ${place}`)).toEqual([
+      'send_invoices warehouse',
+      'refresh_marts warehouse',
+      'sum_up_flights warehouse',
+      'note_sizes tag:demo',
+    ])
+    // What is printed to mend it does so.
+    const mend = /job alter (send_invoices) (--config) '([^']+)'/.exec(one.cli.stdout())?.slice(1) ?? []
+    await runCli(['job', 'alter', ...mend, '--data-dir', one.directory])
+    const status = await statusWhere(one.url, (status) => status.level === 'OK' && isUnderWay(status))
+    expect(status).toMatchObject({ alerts: [], answer: expect.stringMatching(/^Everything is fine: all 14 copies/) })
+    expect(status.answer).toContain('None of 4 jobs fails.')
     expect(status.replications).toHaveLength(14)
     expect(copyOf(status, 'travel.flights')).toMatchObject({
       type: 'snapshot',

@@ -3,6 +3,7 @@
 
 import { byId, element, emptyRow, glyphs, put, putLevel, putRows, putTime, tableRow } from './elements.js'
 import { bytes, clock, count, duration, since, span } from './figures.js'
+import { showAlerts, showJobs } from './jobs.js'
 import { showPlacement, siteLabel } from './placement.js'
 
 /** A worker's state as a level, for sign and colour. */
@@ -194,6 +195,8 @@ function show(status) {
     put,
   )
   putRows(byId('replications'), status.replications, (one) => one.job_id, makeReplication, fillReplication(status))
+  showJobs(status)
+  showAlerts(status)
   showPlacement(status)
   fillWorkers(status)
   fillWaiting(status)
@@ -209,7 +212,7 @@ function show(status) {
       else put(row, idleText(status))
     },
   )
-  const bad = status.replications.filter((one) => one.level === status.level).length
+  const bad = [...status.replications, ...status.jobs.jobs].filter((one) => one.level === status.level).length
   putVerdict(status.level, status.answer, status.level === 'OK' ? 'fine' : `${bad || ''} ${status.level.toLowerCase()}`)
 }
 
@@ -223,10 +226,12 @@ function putVerdict(level, answer, short) {
 const idle = () => element('div', 'idle muted')
 
 function idleText(status) {
-  const next = status.replications
+  const copies = status.replications.map((one) => ({ ...one, name: one.destination }))
+  const jobs = status.jobs.jobs.map((one) => ({ ...one, name: one.label }))
+  const next = [...copies, ...jobs]
     .filter((one) => one.next_start && !status.waiting.some((run) => run.job_id === one.job_id))
     .sort((one, other) => (one.next_start < other.next_start ? -1 : 1))[0]
-  return next ? `Nothing. Next: ${next.destination}, ${nextText(next, status)}.` : 'Nothing.'
+  return next ? `Nothing. Next: ${next.name}, ${nextText(next, status)}.` : 'Nothing.'
 }
 
 /** Yardmaster answers, and says why it cannot read the status. */

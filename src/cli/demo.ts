@@ -8,12 +8,12 @@ export const demoGroup: Group = (program) => {
   program
     .command('demo')
     .description(
-      'three embedded databases, live traffic, workers on three hosts that keep copies of four sites current, a status page; nothing is left at the end',
+      'three embedded databases, live traffic, workers on three hosts that keep copies of four sites current and run jobs, a status page; nothing is left at the end',
     )
     .option('--listen <addr:port>', 'where the status page is (default: 127.0.0.1:7878, or the next free port)')
     .option(
       '--exit-after-checks',
-      'kill a host and start it again, watch its work move and come back, compare source and copies row by row, and end; exit 1 when something is wrong',
+      'kill a host and start it again, watch its work move and come back and jobs run, fail and alert, compare source and copies row by row, and end; exit 1 when something is wrong',
     )
     .option(
       '--data-dir <path>',

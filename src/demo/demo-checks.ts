@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { formatCount, formatDuration } from '../base/duration.ts'
 import { Failure } from '../base/failure.ts'
 import type { StatusDocument } from '../http/status-document.ts'
@@ -8,7 +9,10 @@ import { listReplications } from '../replication/store.ts'
 import { compareRows } from './comparison.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
 import { demoBindings, demoHosts } from './demo-bindings.ts'
+import { addDemoJobs, mendInvoices } from './demo-jobs.ts'
 import { demoReplications } from './demo-replications.ts'
+import type { Finding } from './held-call.ts'
+import { checkAlert, checkMarts, checkMended, checkSteps, checkTagged } from './job-checks.ts'
 import { type Absence, listPlacedRuns, misplacedRuns } from './placed-runs.ts'
 import { type DemoServices, demoServices, startWorkers, stopServices } from './run-demo.ts'
 import { addColumn, ordinaryChanges, reloadStocks } from './source-writer.ts'
@@ -21,6 +25,8 @@ const rounds = 2
 const writePause = 100
 /** Milliseconds after which the bound of every incremental copy is past the last row, fixed boundaries included. */
 const boundPatience = 15_000
+/** Milliseconds within which the page says that all is well again. */
+const pagePatience = 15_000
 
 /** One thing that was looked at. */
 export interface Check {
@@ -42,6 +48,7 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
     checks.push(one)
     options.done(one)
   }
+  const report = ({ name, problem, good }: Finding) => check(name, problem, good)
   await withDemo(options, async (demo) => {
     const services = demoServices(demo, options, { host: '127.0.0.1', port: 0, orNext: false }, writePause)
     try {
@@ -51,15 +58,22 @@ export async function checkDemo(options: CheckOptions): Promise<readonly Check[]
       await startWorkers(services, options.signal)
       const began = await now(demo)
       const jobs = await jobIdsOf(demo)
+      const called = await addDemoJobs(demo)
       for (let round = 1; round <= rounds; round++) await checkRound(demo, services, jobs, round, check)
-      const { findings, away } = await checkTakeOver(demo, services, jobs)
-      for (const { name, problem, good } of findings) check(name, problem, good)
+      report(await checkTagged(demo, called))
+      report(await checkAlert(demo, called))
+      await mendInvoices(demo, called)
+      const { findings, away } = await checkTakeOver(demo, services, jobs, called.sum_up_flights)
+      for (const one of findings) report(one)
+      report(await checkSteps(demo, called))
       await stopWriter(demo, services)
       await refreshAll(demo, jobs, 'last refresh', check)
       check('runs', await findStrandedRuns(demo), 'none is left behind by the worker that was killed')
       await checkRows(demo, jobs, check)
+      report(await checkMarts(demo, called))
+      report(await checkMended(demo, called))
       await checkPlacement(demo, began, away, check)
-      await checkPage(services, check)
+      await checkPage(demo, services, check)
     } finally {
       await stopServices(services)
     }
@@ -171,8 +185,18 @@ async function checkPlacement(demo: Demo, began: Date, away: Absence, check: Rep
   )
 }
 
-async function checkPage({ page }: DemoServices, check: Report): Promise<void> {
-  const answer = await fetch(new URL('status.json', page.url), { signal: AbortSignal.timeout(10_000) })
-  const status = (await answer.json()) as StatusDocument
+/** Says that everything is fine, once the alert of the host that was away is over too. */
+async function checkPage({ place }: Demo, { page }: DemoServices, check: Report): Promise<void> {
+  let status = await readPage(page.url)
+  for (const deadline = Date.now() + pagePatience; status.level !== 'OK' && Date.now() < deadline; ) {
+    place.signal.throwIfAborted()
+    await delay(500)
+    status = await readPage(page.url)
+  }
   check('status page', status.level === 'OK' ? undefined : `${status.level}: ${status.answer}`, status.answer)
+}
+
+async function readPage(url: string): Promise<StatusDocument> {
+  const answer = await fetch(new URL('status.json', url), { signal: AbortSignal.timeout(10_000) })
+  return (await answer.json()) as StatusDocument
 }

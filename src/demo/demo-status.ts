@@ -6,8 +6,10 @@ import type { WorkerProcess } from './worker-process.ts'
 
 /** What the status page of a demo says beside the status. */
 export function aboutDemo(writer: SourceWriter, workers: readonly WorkerProcess[]): string[] {
-  return [aboutWriter(writer), ...(writer.isStarted ? [aboutWorkers(workers)] : [])]
+  return [aboutWriter(writer), ...(writer.isStarted ? [aboutWorkers(workers), aboutJobs] : [])]
 }
+
+const aboutJobs = 'Of its jobs, send_invoices fails on purpose, so that there is an alert to see.'
 
 function aboutWriter({ changes, isOver, refusal }: SourceWriter): string {
   const done = `${formatCount(changes)} transactions so far`

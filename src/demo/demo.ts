@@ -16,6 +16,7 @@ import type { Workplace } from '../worker/workplace.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
 import { applyDemoBindings } from './demo-bindings.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
+import { demoTag } from './demo-jobs.ts'
 import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { makeDestination, makeSource } from './source-data.ts'
 
@@ -85,7 +86,7 @@ async function onServer<Result>(
   try {
     await fill(connectTo, options)
     for (const name of [sourceDatabase, destinationDatabase])
-      await addDatabase(control, name, server.url(name), ['demo'])
+      await addDatabase(control, name, server.url(name), [demoTag])
     await applyDemoBindings(control)
     const recorder = new RunRecorder(control, { name: `demo#${process.pid}`, host: 'demo', slots: 0 })
     const place: Workplace = {

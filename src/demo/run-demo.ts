@@ -5,6 +5,7 @@ import { StatusPage } from '../http/status-page.ts'
 import { statusReader } from '../http/status-reader.ts'
 import { type Demo, type DemoOptions, setUpReplications, withDemo } from './demo.ts'
 import { demoHosts } from './demo-bindings.ts'
+import { addDemoJobs, type DemoJobs, gatewayUp } from './demo-jobs.ts'
 import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { aboutDemo } from './demo-status.ts'
 import { SourceWriter } from './source-writer.ts'
@@ -20,6 +21,7 @@ export interface DemoPlace {
   /** One process a host, in the same order. */
   readonly hosts: readonly string[]
   readonly workers: readonly number[]
+  readonly jobs: DemoJobs
 }
 
 /** The demo as people meet it: runs until the signal is aborted, then takes everything away. */
@@ -36,12 +38,14 @@ export async function runDemo(
       await setUpReplications(demo)
       await writer.start()
       await startWorkers(services, options.signal)
+      const jobs = await addDemoJobs(demo)
       for (const line of startText(demo.directory, workers)) options.say(line)
       options.ready({
         status_page: page.url,
         data_dir: demo.directory,
         hosts: workers.map((worker) => worker.host),
         workers: workers.map((worker) => worker.pid),
+        jobs,
       })
       if (!options.signal.aborted) await once(options.signal, 'abort')
     } finally {
@@ -59,11 +63,14 @@ function startText(directory: string, workers: readonly WorkerProcess[]): string
     `  qa (process ${pids.get('qa')}) that of QA, which no other host may do, and Marketing's while marketing is away`,
     `  ceo (process ${pids.get('ceo')}) that of CEO, and never Marketing's or QA's`,
     '  all three that of Sales, which is not bound, that of no site, and that of CEO while ceo is away',
+    'They also run four jobs: sum_up_flights every 20 s, note_sizes in both databases, refresh_marts whenever its two copies',
+    'have been refreshed, and send_invoices, which fails on purpose: it is tried again, and alerts after the third failure.',
     'Try, in another terminal:',
     `  kill -9 ${pids.get('marketing')}  # within seconds qa does the work of Marketing; ceo never does`,
     `  npx yardmaster binding explain Marketing --data-dir ${directory}  # who may run it now, and why`,
     `  npx yardmaster worker --host marketing --data-dir ${directory}  # a new worker there: the work comes back`,
-    `  npx yardmaster replication list --data-dir ${directory}`,
+    `  npx yardmaster job list --data-dir ${directory}  # replications too; alert list: what somebody should look at`,
+    `  npx yardmaster job alter send_invoices --config '${gatewayUp}' --data-dir ${directory}  # its next try ends well, and the alert is over`,
     'Ctrl-C ends the demo and removes all that it made.',
   ]
 }

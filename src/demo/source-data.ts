@@ -10,6 +10,7 @@ const script = (name: string) => readFile(new URL(name, folder), 'utf8')
 export async function makeSource(session: Session, data: Datasets): Promise<void> {
   await session.script(await script('types.sql'))
   await session.script(await script('source.sql'))
+  await session.script(await script('sizes.sql'))
   await fillTravel(session, data)
   await fillNature(session, data)
   await session.script('analyze')
@@ -19,6 +20,12 @@ export async function makeSource(session: Session, data: Datasets): Promise<void
 export async function makeDestination(session: Session): Promise<void> {
   await session.script(await script('types.sql'))
   await session.script(await script('destination.sql'))
+  await session.script(await script('sizes.sql'))
+}
+
+/** Makes what jobs call there; some of it reads the copies, which are there then. */
+export async function makeProcedures(destination: Session): Promise<void> {
+  await destination.script(await script('jobs.sql'))
 }
 
 async function fillTravel(session: Session, data: Datasets): Promise<void> {

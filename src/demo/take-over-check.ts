@@ -6,6 +6,7 @@ import { sql } from '../postgres/sql.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import type { Demo } from './demo.ts'
 import { demoReplications, destinationDatabase } from './demo-replications.ts'
+import { type Finding, HeldCall } from './held-call.ts'
 import type { Absence } from './placed-runs.ts'
 import type { DemoServices } from './run-demo.ts'
 import type { WorkerProcess } from './worker-process.ts'
@@ -18,26 +19,24 @@ const table = 'travel.airports'
 /** Seconds within which new work has moved to the fallback host, and back. */
 const patience = 5
 
-/** What one check found. */
-export interface Finding {
-  readonly name: string
-  readonly problem: string | undefined
-  readonly good: string
-}
-
 type Jobs = ReadonlyMap<string, number>
 type Services = Pick<DemoServices, 'workers' | 'writer'>
 
 /**
- * Kills the host that a site prefers with SIGKILL in the middle of a run, watches what it ran and what is asked for from
+ * Kills the host that a site prefers with SIGKILL in the middle of a run and of a call of the job `called`, watches what it ran and what is asked for from
  * then on move to the fallback host, starts it again and watches new work come back. `jobs`: by destination.
  */
 export async function checkTakeOver(
   demo: Demo,
   services: Services,
   jobs: Jobs,
+  called: number,
 ): Promise<{ findings: readonly Finding[]; away: Absence }> {
-  const held = await holdRun(demo, services, jobs)
+  const call = await HeldCall.begin(demo, called)
+  const held = await holdRun(demo, services, jobs).catch(async (error: unknown) => {
+    await call.end()
+    throw error
+  })
   try {
     const victim = services.workers.find((worker) => worker.host === held.host)
     if (victim === undefined)
@@ -46,11 +45,16 @@ export async function checkTakeOver(
     await victim.kill()
     const asked = await askFor(demo, jobs, (label) => !label.endsWith(`:${table}`))
     await held.release()
-    const findings = [await takenOver(demo, held.id, victim, from), await movedTo(demo, asked, fallback, from, victim)]
+    const again = await call.finding(victim.host)
+    const findings = [
+      again,
+      await takenOver(demo, held.id, victim, from),
+      await movedTo(demo, asked, fallback, from, victim),
+    ]
     const { finding, to } = await comesBack(demo, victim, jobs)
     return { findings: [...findings, finding], away: { host: victim.host, from, to } }
   } finally {
-    await held.release()
+    await Promise.all([held.release(), call.end()])
   }
 }
 

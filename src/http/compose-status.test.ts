@@ -121,6 +121,8 @@ function compose({
     ),
     staffed,
     placement: { ...nothingBound, ...placement },
+    jobs: [],
+    alerts: [],
     workers,
     waiting: waits,
     runs,
@@ -200,7 +202,7 @@ describe('is everything fine?', () => {
       'nobody there, and a copy failed',
       { staffed: false, histories: [history({ status: 'CRITICAL', next_start: ago(61) })] },
       'CRITICAL',
-      'No worker is there: what is due waits. 1 of 1 copies failed: dwh:public.t1.',
+      '1 of 1 copies failed: dwh:public.t1. No worker is there: what is due waits.',
     ],
     [
       'nobody there, and nothing is due',
@@ -230,7 +232,7 @@ describe('is everything fine?', () => {
         },
       },
       'CRITICAL',
-      '4 of 9 sites have one active host left: default site, B, C and 1 more. 1 of 1 copies failed: dwh:public.t1.',
+      '1 of 1 copies failed: dwh:public.t1. 4 of 9 sites have one active host left: default site, B, C and 1 more.',
     ],
     [
       'nobody there, and a site that every host forbids',
@@ -241,7 +243,7 @@ describe('is everything fine?', () => {
         placement: { active_count: 0, site_count: 1, alerts: [{ site: 'QA', alert_code: 3, alert_text: 'None.' }] },
       },
       'CRITICAL',
-      'No worker is there: what is due waits. No active host may run 1 of 1 sites: QA.',
+      'No active host may run 1 of 1 sites: QA. No worker is there: what is due waits.',
     ],
     [
       'being removed',

@@ -4,7 +4,9 @@ import { scheduleInWords } from '../jobs/schedule.ts'
 import type { RunRow, StepRow } from '../monitoring/run-history.ts'
 import { printable } from '../postgres/identifier.ts'
 import { destinationLabel, type Replication, type ReplicationSchedule, sourceLabel } from '../replication/definition.ts'
+import { composeJobs, statusAlert } from './compose-jobs.ts'
 import { composePlacement } from './compose-placement.ts'
+import type { AlertRow, JobRow } from './job-board.ts'
 import type { PlacementFacts } from './placement-store.ts'
 import type { StatusDocument, StatusReplication, StatusRun, StatusWaiting, StatusWorker } from './status-document.ts'
 import type { JobHistory, WaitingRow, WorkerRow } from './store.ts'
@@ -19,6 +21,10 @@ export interface StatusFacts {
   /** Somebody carries out what is due. */
   readonly staffed: boolean
   readonly placement: PlacementFacts
+  /** Worst first. */
+  readonly jobs: readonly JobRow[]
+  /** Worst first. */
+  readonly alerts: readonly AlertRow[]
   readonly workers: readonly WorkerRow[]
   readonly waiting: readonly WaitingRow[]
   /** Newest first. */
@@ -38,11 +44,16 @@ export function composeStatus(facts: StatusFacts): StatusDocument {
   )
   const waiting = facts.waiting.map(statusWaiting)
   const placement = composePlacement(facts.placement)
+  const jobs = composeJobs(facts.jobs, facts.at)
+  const alerts = facts.alerts.map(statusAlert)
   return {
     at: facts.at.toISOString(),
-    ...verdictOf({ at: facts.at, replications, placement, waiting, staffed: facts.staffed }),
+    ...verdictOf({ at: facts.at, replications, placement, jobs, alerts, waiting, staffed: facts.staffed }),
     about: facts.about,
+    alerts,
+    alert_count: facts.alerts[0]?.count ?? 0,
     replications,
+    jobs,
     placement,
     workers: facts.workers.map(statusWorker),
     running,

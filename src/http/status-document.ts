@@ -10,7 +10,11 @@ export interface StatusDocument {
   readonly answer: string
   /** Sentences about what this is. */
   readonly about: readonly string[]
+  /** Those that are open, worst and oldest first: the first ones, and how many there are. */
+  readonly alerts: readonly StatusAlert[]
+  readonly alert_count: number
   readonly replications: readonly StatusReplication[]
+  readonly jobs: StatusJobs
   readonly placement: StatusPlacement
   readonly workers: readonly StatusWorker[]
   readonly running: readonly StatusRun[]
@@ -49,6 +53,69 @@ export interface StatusReplication {
   /** In words; null for none. */
   readonly schedule: string | null
   readonly next_start: string | null
+}
+
+/** Something that somebody should look at, for as long as it lasts. */
+export interface StatusAlert {
+  readonly id: string
+  readonly level: 'WARNING' | 'CRITICAL'
+  /** FAILED_RUN, MISSING, BLOCKED, RUNNING, or a code of placement. */
+  readonly status: string
+  readonly object: string
+  readonly text: string
+  readonly since: string
+  readonly acknowledged_at: string | null
+  readonly acknowledged_by: string | null
+  /** Of whoever acknowledged it. */
+  readonly note: string | null
+  /** Null: nobody silenced it, or no longer. */
+  readonly silenced_until: string | null
+}
+
+/** Jobs that are no replications. Where there are too many, the first ones are here, and how many there are. */
+export interface StatusJobs {
+  readonly level: StatusLevel
+  /** One sentence that answers: does every job run well? */
+  readonly answer: string
+  /** Worst first, then by number. */
+  readonly jobs: readonly StatusJob[]
+  readonly count: number
+}
+
+export interface StatusJob {
+  readonly job_id: number
+  /** Its name, else what it calls, with its number: `nightly [1001]`. */
+  readonly label: string
+  /** What it calls: `public.refresh_marts`, `2 statements`, `task sweep`. */
+  readonly action: string
+  readonly kind: 'procedure' | 'sql' | 'task'
+  /** A registered database, or `tag:T`; null where a task has none. */
+  readonly place: string | null
+  readonly databases: number
+  readonly site: string | null
+  readonly status: string
+  readonly level: StatusLevel
+  /** Beside the level: why it is not OK, or what the last run did. */
+  readonly note: string
+  /** In words; null for none. */
+  readonly schedule: string | null
+  /** What it starts after; `awaited`: that has not ended since its last run. */
+  readonly after: readonly { readonly job: string; readonly awaited: boolean }[]
+  readonly next_start: string | null
+  readonly running: number
+  readonly waiting: number
+  /** Where it runs in several databases, the one that fared worst. */
+  readonly last_run: {
+    readonly id: string
+    readonly status: string
+    readonly finished_at: string
+    readonly seconds: number | null
+  } | null
+  /** In a row. */
+  readonly failures: number
+  readonly paused_by: string | null
+  readonly paused_at: string | null
+  readonly pause_note: string | null
 }
 
 /** Which host may run which site's work. Where there are too many, the first ones are here, and how many there are. */

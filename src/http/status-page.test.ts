@@ -13,7 +13,10 @@ const status: StatusDocument = {
   level: 'OK',
   answer: `Fine: <script>alert("1")</script> & 'so' on $& on`,
   about: [],
+  alerts: [],
+  alert_count: 0,
   replications: [],
+  jobs: { level: 'OK', answer: 'No job yet.', jobs: [], count: 0 },
   placement: {
     ...{
       level: 'OK',

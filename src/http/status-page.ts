@@ -26,6 +26,7 @@ const headers = {
 const files = {
   '/status.css': 'text/css; charset=utf-8',
   '/status.js': 'text/javascript; charset=utf-8',
+  '/jobs.js': 'text/javascript; charset=utf-8',
   '/placement.js': 'text/javascript; charset=utf-8',
   '/elements.js': 'text/javascript; charset=utf-8',
   '/figures.js': 'text/javascript; charset=utf-8',

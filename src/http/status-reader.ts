@@ -2,6 +2,7 @@ import type { Control } from '../control/control.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
 import { listReplications } from '../replication/store.ts'
 import { composeStatus } from './compose-status.ts'
+import { readAlerts, readJobs } from './job-board.ts'
 import { readPlacement } from './placement-store.ts'
 import type { StatusDocument } from './status-document.ts'
 import { jobHistories, listWorkers, lookAround, recentRuns, StepReader, waitingRuns } from './store.ts'
@@ -26,6 +27,8 @@ export function statusReader(control: Control, about: () => readonly string[]): 
       replications: await listReplications(control),
       histories: await jobHistories(control),
       placement: await readPlacement(control),
+      jobs: await readJobs(control),
+      alerts: await readAlerts(control),
       workers: await listWorkers(control),
       waiting: await waitingRuns(control, waitingShown),
       runs,
