@@ -100,10 +100,12 @@ RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT concat_ws(', ', 'warning after ' || yardmaster.duration_text($1), 'critical after ' || yardmaster.duration_text($2))
 $$;
 
--- Says that an attempt has been waiting for a lock in its target for so many seconds, and who holds it; NULL: it waits no more.
-CREATE OR REPLACE FUNCTION yardmaster.report_blocked(token uuid, holder text, seconds float8 DEFAULT 0)
+-- Says that an attempt has been waiting for a lock in its target for so many seconds (NULL: since this was said first), and who holds
+-- it; NULL: it waits no more.
+CREATE OR REPLACE FUNCTION yardmaster.report_blocked(token uuid, holder text, seconds float8 DEFAULT NULL)
 RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE yardmaster.attempt a SET blocked_by = $2, blocked_since = CASE WHEN $2 IS NOT NULL THEN clock_timestamp() - make_interval(secs => $3) END
+  UPDATE yardmaster.attempt a SET blocked_by = $2, blocked_since = CASE WHEN $2 IS NOT NULL
+    THEN coalesce(clock_timestamp() - make_interval(secs => $3), a.blocked_since, clock_timestamp()) END
   WHERE a.token = $1 AND a.status = 'RUNNING' AND a.blocked_by IS DISTINCT FROM $2
 $$;
 

@@ -46,6 +46,11 @@ async function perform(
   const { run_id: runId, job_id: jobId, attempt, token } = claim
   const sessions = new TargetRecord(place, token)
   const parts = connectionParts(control, call.database, place.environment, controlPatience)
+  const connector = async (purpose: string, signal?: AbortSignal) => {
+    const options = { side: 'database' as const, purpose, object: call.database, signal }
+    return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
+  }
+  let unwatch: (() => void) | undefined
   try {
     const outcome = await callJob(
       {
@@ -65,12 +70,13 @@ async function perform(
         number: call.origin_number ?? undefined,
       },
       {
-        connector: async (purpose) => {
-          const options = { side: 'database' as const, purpose, object: call.database }
-          return place.sessions ? place.sessions.open(await parts, options) : connect(await parts, options)
-        },
+        connector,
         reporter: log,
-        claimSession: (pid, backendStart) => sessions.claim(pid, backendStart),
+        claimSession: (pid, backendStart) => {
+          const open = (signal: AbortSignal) => connector('look for locks', signal)
+          unwatch = place.locks?.watch({ token, database: call.database, pid, backendStart, open })
+          return sessions.claim(pid, backendStart)
+        },
         unknown: (why) => sessions.unknown(why),
         nextStart: (start) => {
           remarks.nextStart = 'at' in start ? start.at : `in ${start.after}`
@@ -85,6 +91,8 @@ async function perform(
     // Nobody has seen its session end: whoever follows looks for it.
     if ((error as Partial<Failure>).code === 'job_outcome_unknown') await sessions.abandon()
     throw error
+  } finally {
+    unwatch?.()
   }
 }
 

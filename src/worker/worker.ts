@@ -8,6 +8,7 @@ import { sql } from '../postgres/sql.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { claimedRun, kindsOf } from './claimed-run.ts'
 import { JobVerification } from './job-verification.ts'
+import { LockWatch } from './lock-watch.ts'
 import type { RunResult } from './run-outcome.ts'
 import { SessionPool } from './session-pool.ts'
 import type { Workplace } from './workplace.ts'
@@ -46,6 +47,7 @@ export class Worker implements Service {
   readonly #options: WorkerOptions
   /** Connections to sources and destinations outlive the runs: half of an unchanged refresh was spent on opening them. */
   readonly #sessions: SessionPool
+  readonly #locks: LockWatch
   readonly #verification: JobVerification
   /** Aborted when runs are to be broken off. */
   readonly #breakOff = new AbortController()
@@ -67,7 +69,14 @@ export class Worker implements Service {
 
   constructor(place: Workplace, options: WorkerOptions) {
     this.#sessions = new SessionPool({ idleLimit: Math.max(4, options.slots) })
-    this.#place = { ...place, signal: this.#breakOff.signal, givesBack: true, sessions: this.#sessions }
+    this.#locks = new LockWatch(place.control)
+    this.#place = {
+      ...place,
+      signal: this.#breakOff.signal,
+      givesBack: true,
+      sessions: this.#sessions,
+      locks: this.#locks,
+    }
     this.#options = options
     this.#verification = new JobVerification(this.#place, options.say)
   }
@@ -219,6 +228,7 @@ export class Worker implements Service {
       await within(breakOffPatience, ended)
     }
     await verification
+    this.#locks.stop()
     await this.#sessions.stop()
     crashPoint('worker-before-end')
     await this.#place.recorder.stop()
