@@ -7,8 +7,9 @@ import { deliverDue } from '../monitoring/webhook-delivery.ts'
 import type { Session } from '../postgres/connect.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 
-/** Seconds between two evaluations, over all workers. */
+/** Seconds between two evaluations, over all workers; more where one takes so long that it would cost more than this share of a core. */
 const evaluateEvery = 5
+const evaluateShare = 0.02
 /** Milliseconds between two looks. Each worker looks; whoever is first evaluates. */
 const lookEvery = 2500
 /** Milliseconds between two looks at old history. */
@@ -37,6 +38,8 @@ export class AlertWatch implements Service {
   #stopped = true
   #pause = lookEvery
   #trimmedAt = Number.NEGATIVE_INFINITY
+  /** Seconds that the last evaluation of this worker took. */
+  #took = 0
 
   constructor(control: Control, options: AlertWatchOptions = {}) {
     this.#control = control
@@ -66,7 +69,7 @@ export class AlertWatch implements Service {
   /** Returns the milliseconds until the next look. */
   async #look(): Promise<number> {
     try {
-      await evaluateAlerts(this.#ask, evaluateEvery)
+      await this.#evaluate()
       crashPoint('alerts-after-evaluation')
       // One after the other, until nothing is due.
       while (!this.#stopped && (await deliverDue(this.#ask, this.#control.key)) > 0);
@@ -79,6 +82,12 @@ export class AlertWatch implements Service {
       this.#say(`Alerts are not looked at: ${message} Next try in ${(this.#pause / 1000).toFixed(0)} s.`)
     }
     return this.#pause * (0.9 + 0.2 * Math.random())
+  }
+
+  async #evaluate(): Promise<void> {
+    const began = performance.now()
+    const changes = await evaluateAlerts(this.#ask, Math.max(evaluateEvery, this.#took / evaluateShare))
+    if (changes !== null) this.#took = (performance.now() - began) / 1000
   }
 
   async #trim(): Promise<void> {
