@@ -46,7 +46,7 @@ async function add(
     const webhook = await addWebhook(control, url, secret, flags.allowPrivate)
     const { terminal } = context
     // One that was given is known to whoever gave it.
-    if (terminal.json) terminal.document({ ...webhook, ...(given === undefined ? { secret } : {}) })
+    if (terminal.json) terminal.document({ ...asJson(webhook), ...(given === undefined ? { secret } : {}) })
     else {
       terminal.line(`Webhook ${webhook.id} is told of every alert that opens from now on: ${webhook.url}`)
       if (given === undefined) terminal.line(`Its secret, which is shown only now: ${secret}`)
@@ -66,14 +66,15 @@ function followReference(context: CommandContext, secret: string): string {
   })
 }
 
+function asJson(webhook: Webhook) {
+  return { ...webhook, delivered: Number(webhook.delivered), given_up: Number(webhook.given_up) }
+}
+
 async function list(context: CommandContext): Promise<number> {
   return withControl(context, async (control) => {
     const webhooks = await listWebhooks(control)
     const { terminal } = context
-    if (terminal.json)
-      terminal.document(
-        webhooks.map((one) => ({ ...one, delivered: Number(one.delivered), given_up: Number(one.given_up) })),
-      )
+    if (terminal.json) terminal.document(webhooks.map(asJson))
     else
       terminal.table(
         webhooks,

@@ -517,9 +517,21 @@ describe('JSON that scripts rely on', () => {
         : group.commands.map((command) => `${group.name()} ${command.name()}`),
     )
     const missing = names.filter((name) => ![...covered].some((one) => one === name || one.split(' ')[0] === name))
-    // Those that go on until they are stopped, what prints a document a line (below), and jobs (job-shapes.pg.test.ts).
-    const others = ['demo', 'worker', 'up', 'serve', 'run follow', 'run retry']
-    expect(missing.filter((name) => !others.includes(name) && !name.startsWith('job '))).toEqual([])
+    // Those that go on until they are stopped, what prints a document a line (below), and what has a test of its own: jobs
+    // (job-shapes.pg.test.ts), alerts, history and hdbpp (watch-shapes.pg.test.ts).
+    const others = [
+      'demo',
+      'worker',
+      'up',
+      'serve',
+      'run follow',
+      'run retry',
+      'run clear',
+      'run keep',
+      'postprocess',
+      'import hdbpp',
+    ]
+    expect(missing.filter((name) => !others.includes(name) && !/^(job|alert) /.test(name))).toEqual([])
   })
 })
 
