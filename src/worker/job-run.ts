@@ -22,6 +22,7 @@ export async function claimedCall(place: Workplace, claim: Claim): Promise<RunRe
   return cancellable(place, token, (here) => {
     const giving = {
       signal: here.signal,
+      givesBackUnbegun: here.givesBack === true,
       // Looked at when the run has ended: what somebody cancelled meanwhile does not go back.
       get givesBack() {
         return here.givesBack === true && call.repeatable

@@ -57,7 +57,12 @@ interface Conclusion {
  * for, `patience` milliseconds.
  */
 export async function carryOut(
-  place: { readonly signal: AbortSignal; readonly givesBack?: boolean },
+  place: {
+    readonly signal: AbortSignal
+    readonly givesBack?: boolean
+    /** The same of a run of which nothing was begun. Default: `givesBack`. */
+    readonly givesBackUnbegun?: boolean
+  },
   object: string,
   log: RunLog,
   work: () => Promise<WorkResult>,
@@ -75,7 +80,8 @@ export async function carryOut(
     const message = 'The worker stopped before this ended; it goes on with the next one that is free.'
     conclusion = { ...conclusion, status: 'WAITING', reason: 'retry', message, failure: undefined }
   }
-  if (conclusion.failure?.code === 'too_many_connections' && place.givesBack && !place.signal.aborted) {
+  const unbegun = conclusion.failure?.code === 'too_many_connections'
+  if (unbegun && (place.givesBackUnbegun ?? place.givesBack) && !place.signal.aborted) {
     // It says nothing about the job: nothing of it was begun.
     const message = `${conclusion.message} It is tried again in 5 s.`
     conclusion = {

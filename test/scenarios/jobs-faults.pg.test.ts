@@ -180,28 +180,32 @@ describe('the target’s server', () => {
     await yard.nothingRuns()
   })
 
-  test('has no connection left: nothing of it counts as a failure, the run is given back, and goes on when there is one', async () => {
-    const { yard, server } = await ownServer()
-    const job = await yard.idle('counts', { max_retries: 1 })
-    const taken: { end: () => Promise<void> }[] = []
-    const other = await server.createDatabase('crowd')
-    for (;;) {
-      const client = await other.client().catch(() => undefined)
-      if (!client) break
-      taken.push(client)
-    }
-    const worker = await yard.worker('h1')
-    const run = await yard.request(job)
-    await yard.becomes(run, { status: 'WAITING', reason: 'retry' })
-    const [state] = await yard.query('select failures, total_failures from yardmaster.job_state where job_id = $1', [
-      job,
-    ])
-    expect(state).toEqual({ failures: 0, total_failures: '0' })
-    for (const client of taken) await client.end()
-    await yard.becomes(run, { status: 'OK' })
-    expect(await yard.query('select status from yardmaster.job')).toEqual([{ status: 'active' }])
-    expect(worker.stderr()).not.toContain('CRITICAL')
-  })
+  // With none it is not to be repeated once it has begun, and here nothing was.
+  test.each([1, 0])(
+    'has no connection left: nothing of it counts as a failure, the run is given back, and goes on when there is one; max_retries %d',
+    async (max_retries) => {
+      const { yard, server } = await ownServer()
+      const job = await yard.idle('counts', { max_retries })
+      const taken: { end: () => Promise<void> }[] = []
+      const other = await server.createDatabase('crowd')
+      for (;;) {
+        const client = await other.client().catch(() => undefined)
+        if (!client) break
+        taken.push(client)
+      }
+      const worker = await yard.worker('h1')
+      const run = await yard.request(job)
+      await yard.becomes(run, { status: 'WAITING', reason: 'retry' })
+      const [state] = await yard.query('select failures, total_failures from yardmaster.job_state where job_id = $1', [
+        job,
+      ])
+      expect(state).toEqual({ failures: 0, total_failures: '0' })
+      for (const client of taken) await client.end()
+      await yard.becomes(run, { status: 'OK' })
+      expect(await yard.query('select status from yardmaster.job')).toEqual([{ status: 'active' }])
+      expect(worker.stderr()).not.toContain('CRITICAL')
+    },
+  )
 
   test('refuses the password: the run fails and says so, without a storm; with the new one the job goes on by itself', async () => {
     const { yard, server } = await ownServer()
