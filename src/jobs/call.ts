@@ -103,6 +103,8 @@ class CallAttempt {
   readonly #narration: Narration
   readonly #label: string
   #began = 0
+  /** What a failure left behind, for people. */
+  #left: string | undefined
   /** What keeps the count of the target's own readers. */
   readonly #tally: CallTally
 
@@ -143,7 +145,9 @@ class CallAttempt {
       return this.#outcome(said, lost || uncounted ? 'WARNING' : 'OK')
     } catch (error) {
       const failure = this.#target.session.failure(error)
-      this.#narration.close(failure.message)
+      const { message } = failure
+      const isSaid = this.#left === undefined || message.includes(this.#left)
+      this.#narration.close(isSaid ? message : `${message}; ${this.#left}`)
       throw await this.#tally.afterFailure(failure)
     } finally {
       client.removeListener('notice', onNotice)
@@ -244,6 +248,7 @@ class CallAttempt {
     }
     const whole = way.once || (!lost && way.action?.kind === 'function')
     const left = whole ? 'nothing of it took effect' : 'what it had committed stays'
+    this.#left = left
     throw this.#target.stopped || !lost ? this.#failed(failure, left) : this.#broken(failure, way, left)
   }
 

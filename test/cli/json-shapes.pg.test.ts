@@ -3,6 +3,7 @@ import { createDatabase, type TestDatabase } from '../support/databases.ts'
 import { runCli, startCli } from '../support/process.ts'
 import { FakeTerminal } from './fake-terminal.ts'
 import { type Shape, shapeOf } from './json-shape.ts'
+import { deploymentFile } from './postprocess-deployment.ts'
 
 let control: TestDatabase
 let source: TestDatabase
@@ -180,6 +181,11 @@ const shownRun = {
   status: 'string',
   slot: 'time',
   placement: 'null',
+  call: 'null',
+}
+const shownAttempt = {
+  ...{ attempt: 'number', status: 'string', worker: 'string', host: 'string', target_pid: 'null', is_left: 'boolean' },
+  ...{ started_at: 'time', finished_at: 'time', blocked_since: 'null', blocked_by: 'null' },
 }
 /** One host of a site, as explain and simulate have it. */
 const verdict = { host: 'string', binding: 'string', may_run: 'boolean', code: 'string', why: 'string' }
@@ -200,6 +206,7 @@ const changed = {
   refusals: [],
 }
 const examples = 'test/placement/worked-examples'
+const nobodyThere = deploymentFile({ hdb: 'postgresql://nobody@127.0.0.1:1/hdb' })
 const ceoPrefers = `${examples}/workers-1-dedicated-with-fallback.csv`
 const queued = { run_id: 'string', status: 'string' }
 const figures = { rows: 'number', bytes: 'number' }
@@ -238,6 +245,19 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
   [['binding', 'history'], 0, []],
   [['binding', 'apply', ceoPrefers, '--dry-run'], 0, changed],
   [['import', 'palette', '--csv', ceoPrefers, '--dry-run'], 0, changed],
+  [
+    ['import', 'hdbpp', '-c', nobodyThere, '--dry-run'],
+    1,
+    {
+      dry_run: 'boolean',
+      deployments: [
+        {
+          ...{ deployment: 'string', database: 'string', registered: 'boolean', jobs: [] },
+          error: { code: 'string', message: 'string', object: 'string', remedy: 'string' },
+        },
+      ],
+    },
+  ],
   [['binding', 'apply', ceoPrefers], 0, changed],
   [
     ['binding', 'list'],
@@ -369,6 +389,7 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
     {
       ...shownRun,
       reason: 'null',
+      attempts: [shownAttempt],
       checks: [],
       started_at: 'time',
       finished_at: 'time',
@@ -443,6 +464,7 @@ const golden: readonly (readonly [command: readonly string[], code: number, shap
     {
       ...shownRun,
       reason: 'string',
+      attempts: [],
       checks: [check],
       ...{ started_at: 'null', finished_at: 'null', worker: 'null', host: 'null', attempt: 'null' },
       ...{ rows: 'null', bytes: 'null', message: 'null', steps: [] },
