@@ -75,15 +75,18 @@ BEGIN
 END
 $$;
 
--- An attempt that was given up with its worker goes on, if no other took its place.
+-- An attempt that was given up with its worker goes on, if no other took its place; what its loss counted for is counted back.
 CREATE OR REPLACE FUNCTION yardmaster.take_back_attempts(worker_id bigint)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   mine record;
 BEGIN
+  PERFORM yardmaster.lock_ends(ARRAY(SELECT a.run_id FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+    WHERE a.worker_id = take_back_attempts.worker_id AND a.status = 'CRITICAL' AND r.reason = 'worker_lost'));
   FOR mine IN
-    SELECT a.id, a.run_id FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+    SELECT a.id, a.run_id, r.job_id, r.database_id, r.status = 'CRITICAL' AND r.queued AS was_over, r.operation
+    FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
     WHERE a.worker_id = take_back_attempts.worker_id AND a.status = 'CRITICAL' AND r.reason = 'worker_lost'
       AND r.status IN ('WAITING', 'CRITICAL')
       AND NOT EXISTS (SELECT 1 FROM yardmaster.attempt later WHERE later.run_id = a.run_id AND later.number > a.number)
@@ -95,6 +98,10 @@ BEGIN
     UPDATE yardmaster.run r SET status = 'RUNNING', reason = NULL, finished_at = NULL, message = NULL WHERE r.id = mine.run_id;
     UPDATE yardmaster.step s SET status = 'RUNNING', finished_at = NULL, message = NULL
     WHERE s.attempt_id = mine.id AND s.message LIKE '%The worker vanished during this step.';
+    UPDATE yardmaster.job_state s SET failures = greatest(s.failures - 1, 0), crashed = false,
+      troubles = greatest(s.troubles - mine.was_over::integer, 0),
+      total_runs = s.total_runs - mine.was_over::integer, total_failures = s.total_failures - mine.was_over::integer
+    WHERE s.job_id = mine.job_id AND s.database_id = mine.database_id AND (mine.was_over OR mine.operation = 'call');
   END LOOP;
 END
 $$;
@@ -120,28 +127,32 @@ BEGIN
       FROM attempts a WHERE s.attempt_id = a.id AND s.status = 'RUNNING'
     ), judged AS (
       -- How long until the next attempt; NULL: there is none.
-      SELECT a.run_id, a.worker, a.number, CASE WHEN NOT r.queued OR a.number >= 5 THEN NULL
+      SELECT a.run_id, a.worker, a.number, CASE
+          -- Nobody wants it any more.
+          WHEN r.cancelled_at IS NOT NULL THEN format('%s cancelled it; then its worker %s vanished.', r.cancelled_by, a.worker)
+          WHEN r.queued AND NOT s.in_scope THEN format('Worker %s vanished, and its job does not run in this database any more.', a.worker) END AS unwanted,
+        CASE WHEN NOT r.queued OR a.number >= 5 OR r.cancelled_at IS NOT NULL OR NOT s.in_scope THEN NULL
         WHEN j.max_retries >= 0 AND coalesce(s.failures, 0) + 1 >= j.max_retries AND r.operation = 'call' THEN NULL
         WHEN coalesce(j.retry_on_crash, CASE j.kind WHEN 'replication' THEN 'now' ELSE '5 minutes' END) = 'now' THEN interval '0'
         WHEN coalesce(j.retry_on_crash, '5 minutes') <> 'never' THEN coalesce(j.retry_on_crash, '5 minutes')::interval END AS pause
       FROM attempts a JOIN yardmaster.run r ON r.id = a.run_id JOIN yardmaster.job j ON j.id = r.job_id
       LEFT JOIN yardmaster.job_state s ON s.job_id = r.job_id AND s.database_id = r.database_id
     )
-    UPDATE yardmaster.run r SET status = CASE WHEN g.pause IS NULL THEN 'CRITICAL' ELSE 'WAITING' END, reason = 'worker_lost',
+    UPDATE yardmaster.run r SET status = CASE WHEN g.pause IS NULL THEN 'CRITICAL' ELSE 'WAITING' END, reason = CASE WHEN g.unwanted IS NULL THEN 'worker_lost' ELSE 'cancelled' END,
       finished_at = CASE WHEN g.pause IS NULL THEN clock_timestamp() END,
       due_at = CASE WHEN g.pause > interval '0' THEN clock_timestamp() + g.pause ELSE r.due_at END,
-      message = format('Worker %s vanished (its session is lost, or it said nothing for %s s).%s', g.worker,
+      message = coalesce(g.unwanted, format('Worker %s vanished (its session is lost, or it said nothing for %s s).%s', g.worker,
         extract(epoch FROM yardmaster.lease_length())::integer,
         CASE WHEN r.queued AND g.number >= 5 THEN format(' It was attempt %s; no worker takes this run any more.', g.number)
           WHEN r.queued AND g.pause IS NULL THEN ' It is not repeated.'
           WHEN g.pause > interval '0' THEN format(' The next attempt may begin at %s.', to_char(clock_timestamp() + g.pause, 'YYYY-MM-DD HH24:MI:SS TZ'))
-          ELSE '' END)
+          ELSE '' END))
     FROM judged g
     WHERE r.id = g.run_id
-    RETURNING r.id, r.job_id, r.database_id, r.status, r.queued, r.operation
+    RETURNING r.id, r.job_id, r.database_id, r.status, r.reason, r.queued, r.operation
   LOOP
     IF given_up.status = 'CRITICAL' AND given_up.queued THEN
-      PERFORM yardmaster.count_end(given_up.id, true);
+      PERFORM yardmaster.count_end(given_up.id, given_up.reason = 'worker_lost');
     ELSIF given_up.operation = 'call' THEN
       UPDATE yardmaster.job_state s SET failures = s.failures + 1, crashed = true
       WHERE s.job_id = given_up.job_id AND s.database_id = given_up.database_id;

@@ -221,7 +221,15 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp 
 #variable_conflict use_column
 DECLARE
   ended yardmaster.run;
+  canceller text := (SELECT r.cancelled_by FROM yardmaster.attempt a JOIN yardmaster.run r ON r.id = a.run_id
+    WHERE a.token = end_run.token AND end_run.status = 'WAITING' AND r.cancelled_at IS NOT NULL);
 BEGIN
+  -- Whoever gives it back has not seen yet that somebody called it off.
+  IF canceller IS NOT NULL THEN
+    status := 'CRITICAL';
+    reason := 'cancelled';
+    message := format('%s cancelled it.', canceller);
+  END IF;
   UPDATE yardmaster.attempt a SET finished_at = clock_timestamp(),
     status = CASE end_run.status WHEN 'WAITING' THEN 'CRITICAL' ELSE end_run.status END
   WHERE a.token = end_run.token AND a.status = 'RUNNING';

@@ -66,7 +66,7 @@ BEGIN
   FROM yardmaster.run o LEFT JOIN yardmaster.attempt a ON a.run_id = o.id AND a.status = 'RUNNING'
   WHERE o.job_id = mine.job_id AND o.database_id = mine.database_id AND o.id <> mine.id AND NOT mine.shares
     AND (o.status = 'RUNNING' OR o.queued AND o.status = 'WAITING'
-      AND yardmaster.goes_before(o, (SELECT r FROM yardmaster.run r WHERE r.id = mine.id)))
+      AND (mine.status = 'active' OR o.requested) AND yardmaster.goes_before(o, (SELECT r FROM yardmaster.run r WHERE r.id = mine.id)))
   ORDER BY o.status, o.due_at LIMIT 1;
   RETURN QUERY SELECT 4, 'overlap', reason IS NULL, CASE WHEN reason IS NULL THEN 'alone' ELSE 'overlap' END,
     coalesce(reason, 'No other run of it is under way or before it.');

@@ -29,7 +29,9 @@ CREATE OR REPLACE VIEW yardmaster.claimable_runs AS
   WHERE r.status = 'WAITING' AND r.queued
     AND (j.status = 'active' OR r.requested AND j.status IN ('paused', 'setting_up', 'broken'))
     AND (r.shares OR NOT EXISTS (SELECT 1 FROM yardmaster.run other WHERE other.job_id = r.job_id AND other.database_id = r.database_id
-      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND yardmaster.goes_before(other, r))));
+      AND (other.status = 'RUNNING' OR other.queued AND other.status = 'WAITING' AND (j.status = 'active' OR other.requested)
+        -- A slot of a job that is paused holds up nobody.
+        AND yardmaster.goes_before(other, r))));
 
 -- Takes work for a worker: slots that are due become runs, and of the runs that wait and that its host may take, the highest priority
 -- and then the oldest first, at most `slots` become the worker's, each with a new attempt. No run is ever given twice, and never two of
@@ -277,8 +279,9 @@ $$;
 CREATE OR REPLACE FUNCTION yardmaster.seconds_until_due(kinds text[])
 RETURNS float8 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT extract(epoch FROM s.next_start - clock_timestamp())::float8
-  FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id
-  WHERE s.scheduled AND s.next_start IS NOT NULL AND isfinite(s.next_start) AND (j.kind = 'task' OR j.kind = ANY ($1))
+  FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id LEFT JOIN yardmaster.job_action a ON a.job_id = j.id
+  -- Of a task that nobody here knows, no slot is waited for.
+  WHERE s.scheduled AND s.next_start IS NOT NULL AND isfinite(s.next_start) AND CASE j.kind WHEN 'task' THEN 'task:' || a.task ELSE j.kind END = ANY ($1)
     AND (j.overlap <> 'skip' OR s.next_start > clock_timestamp() OR NOT EXISTS (SELECT 1 FROM yardmaster.run r
       WHERE r.job_id = s.job_id AND r.database_id = s.database_id AND r.status IN ('WAITING', 'RUNNING') AND NOT r.requested))
   ORDER BY s.next_start, s.job_id, s.database_id LIMIT 1

@@ -137,7 +137,8 @@ async function conclude(
       position: reach?.position ?? null,
       leaves_out: reach?.leavesOut ?? null,
       sqlstate: failure?.sqlstate ?? null,
-      next_start: again ?? remarks.nextStart ?? null,
+      // What a run that is given back asked for is asked for again by its next attempt.
+      next_start: again ?? (outcome.status === 'WAITING' ? undefined : remarks.nextStart) ?? null,
     }
     if (await log.finish(record, patience)) return conclusion
     const replaced = `${conclusion.message} The record of run ${log.runId} was closed before: another attempt took its place.`

@@ -64,6 +64,8 @@ export class Worker implements Service {
   #timer: NodeJS.Timeout | undefined
   #sweeper: NodeJS.Timeout | undefined
   #pause = pauses.first
+  /** Looks in a row that found nothing to take though something is due: somebody else has his hands on it. */
+  #fruitless = 0
   #stopping: Promise<void> | undefined
   #started = false
 
@@ -150,18 +152,17 @@ export class Worker implements Service {
     const claims = free > 0 ? await claimRuns(control, recorder.registration.id, kindsOf(this.#place), free) : []
     this.#begin(claims)
     this.#verification.look()
-    return this.#untilWork(claims.length < free)
+    return this.#untilWork(claims.length < free, claims.length > 0)
   }
 
-  async #untilWork(mayTake: boolean): Promise<number> {
+  async #untilWork(mayTake: boolean, took: boolean): Promise<number> {
     const { control, recorder } = this.#place
     if ((await decideNextStarts(control)) > 0) crashPoint('worker-after-next-starts')
     // Whoever ends next looks again.
     if (!mayTake) return backstop
-    return Math.min(
-      backstop,
-      Math.max(1, await millisecondsUntilWork(control, recorder.registration.id, kindsOf(this.#place))),
-    )
+    const due = await millisecondsUntilWork(control, recorder.registration.id, kindsOf(this.#place))
+    this.#fruitless = due > 0 || took ? 0 : Math.min(this.#fruitless + 1, 10)
+    return Math.min(backstop, Math.max(2 ** this.#fruitless, due))
   }
 
   #begin(claims: readonly Claim[]): void {
