@@ -179,13 +179,14 @@ export async function writeStatsWithin(
   outcome: HdbppOutcome,
   patience: number,
 ): Promise<void> {
-  const limit = (text: string) => sql`select pg_catalog.set_config('lock_timeout', ${text}, true)`
-  const { before } = await session.one<{ before: string }>(
-    sql`select pg_catalog.current_setting('lock_timeout') as before`,
-  )
+  const settings = (role: string, limit: string) => sql`
+    select pg_catalog.set_config('role', ${role}, true), pg_catalog.set_config('lock_timeout', ${limit}, true)`
+  const before = await session.one<{ role: string; limit: string }>(sql`
+    select pg_catalog.current_setting('role') as role, pg_catalog.current_setting('lock_timeout') as "limit"`)
   await session.script('savepoint yardmaster_stats')
   try {
-    await session.queries([limit(String(patience)), addition(tables.stats, outcome), limit(before)])
+    const statements = [settings('none', String(patience)), addition(tables.stats, outcome)]
+    await session.queries([...statements, settings(before.role, before.limit)])
   } catch (error) {
     await session.script('rollback to savepoint yardmaster_stats')
     throw error

@@ -5,7 +5,7 @@ import { createDatabase, postgres14, type TestDatabase } from '../../test/suppor
 import { startProxy } from '../../test/support/proxy.ts'
 import type { Control } from '../control/control.ts'
 import { blockedProcesses } from '../jobs/lock-holders.ts'
-import { connect } from '../postgres/connect.ts'
+import { connect, type Session } from '../postgres/connect.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { sql } from '../postgres/sql.ts'
 import { LockWatch, type WatchedCall } from './lock-watch.ts'
@@ -14,8 +14,8 @@ const open = (url: string, signal?: AbortSignal) =>
   connect(parseConnectionUrl(url), { side: 'database', purpose: 'test', object: 'dwh', signal })
 
 /** A session that waits for what somebody else holds. */
-async function waiter(database: TestDatabase, statement: string) {
-  const session = await open(database.url)
+async function waiter(database: TestDatabase, statement: string, given?: Session) {
+  const session = given ?? (await open(database.url))
   const waiting = session.query(sql`select public.waits(${statement})`).then(
     () => undefined,
     () => undefined,
@@ -81,11 +81,14 @@ describe.each(['14', '18'])('who holds a lock, on PostgreSQL %s', (major) => {
   })
 
   it('is the one that does not wait itself', async () => {
+    // Whose transaction is older.
+    const middle = await open(database.url)
+    await middle.script('begin')
     const holder = await database.client()
     const [own] = (await holder.query('select pg_backend_pid() as pid')).rows
     await holder.query('begin')
     await holder.query('lock table public.stock in share mode')
-    await waiter(database, 'lock table public.stock in access exclusive mode')
+    await waiter(database, 'lock table public.stock in access exclusive mode', middle)
     const { process } = await waiter(database, 'lock table public.stock in row exclusive mode')
     expect((await holders([process]))[0]?.holder).toMatch(new RegExp(`^pid ${own.pid} .* and one other$`))
     await holder.query('rollback')
@@ -147,6 +150,20 @@ describe('the watch of calls', () => {
     watch.watch(watched(someone, database.url, 'other'))
     await expect.poll(() => opens, { interval: 20 }).toBe(2)
     expect(opens).toBe(2)
+  })
+
+  it('asks nothing about a call that has just begun, whatever else runs long', async () => {
+    const watch = start({ after: 1000, every: 20 })
+    let young = 0
+    watch.watch(watched(someone))
+    await expect.poll(() => opens, { interval: 10 }).toBe(1)
+    watch.watch({
+      ...watched(someone, database.url, 'young'),
+      open: async () => Promise.reject(new Error(`${++young}`)),
+    })
+    await expect.poll(() => opens, { interval: 10 }).toBeGreaterThan(3)
+    expect(young).toBe(0)
+    await expect.poll(() => young).toBeGreaterThan(0)
   })
 
   it('asks a database that owes an answer no more, and ends without it', async () => {

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { addJob, counted, deploymentFile, installHdbpp, procedure, stats } from '../cli/postprocess-deployment.ts'
 import { Shop } from '../cli/shop.ts'
 import { createDatabase, type TestDatabase } from '../support/databases.ts'
@@ -115,12 +115,15 @@ describe('a job of hdbpp-postprocessing that was taken over', () => {
   )
 
   it('whatever it leaves in its session', async () => {
+    const nobody = `${hdb.name}_nobody`
+    await hdb.query(`create role ${nobody}; grant usage on schema public to ${nobody}`)
+    onTestFinished(async () => void (await hdb.query(`drop owned by ${nobody}; drop role ${nobody}`)))
     await procedure(
       hdb,
       'works',
       `perform set_config('search_path', 'pg_temp', false); perform set_config('lock_timeout', '1', false); create schema if not exists hostile;
        create or replace function hostile.make_interval(secs float8) returns interval language sql as 'select null::interval';
-       perform set_config('search_path', 'hostile, pg_catalog', false);`,
+       perform set_config('search_path', 'hostile, pg_catalog', false); perform set_config('role', '${nobody}', false);`,
     )
     const id = await addJob(hdb, 'works')
     await adopt('--keep-tables')
