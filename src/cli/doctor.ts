@@ -3,8 +3,11 @@ import type { Control } from '../control/control.ts'
 import { connectDatabase, listDatabases } from '../control/databases.ts'
 import { type Finding, inspectDatabase } from '../control/inspection.ts'
 import { releaseLostWorkers } from '../control/registration.ts'
+import { jobsByDatabase, jobTroubles } from '../jobs/job-troubles.ts'
 import { checkJobs, listTroubles } from '../monitoring/check.ts'
+import { listWebhooks } from '../monitoring/webhooks.ts'
 import { longDrained, unseenHosts } from '../placement/hosts.ts'
+import { printable } from '../postgres/identifier.ts'
 import { toFailure } from '../postgres/sqlstate.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { findPosition } from '../replication/position.ts'
@@ -29,6 +32,8 @@ async function run(context: CommandContext): Promise<number> {
       ...(await controlFindings(context, control)),
       ...(await databaseFindings(context, control)),
       ...(await placementFindings(context, control)),
+      ...(await jobTroubles(control)),
+      ...(await webhookFindings(control)),
       ...broken,
       // What was broken off fails for that reason.
       ...(await jobFindings(control)).filter((one) => !broken.some(({ object }) => object === one.object)),
@@ -86,6 +91,7 @@ async function controlFindings(context: CommandContext, control: Control): Promi
 
 async function databaseFindings(context: CommandContext, control: Control): Promise<Finding[]> {
   const databases = await listDatabases(control)
+  const jobs = await jobsByDatabase(control)
   const found = await Promise.all(
     databases.map(async ({ name }): Promise<Finding[]> => {
       try {
@@ -95,15 +101,24 @@ async function databaseFindings(context: CommandContext, control: Control): Prom
         })
         return (await inspectDatabase(session).finally(() => session.end())).findings.slice()
       } catch (error) {
-        return [asFinding(toFailure(error, { side: 'database', object: name }), name)]
+        return [asFinding(toFailure(error, { side: 'database', object: name }), name, jobs.get(name) ?? [])]
       }
     }),
   )
   return found.flat()
 }
 
-function asFinding(failure: Failure, object: string): Finding {
-  return { code: failure.code, level: 'CRITICAL', object, message: failure.message, remedy: failure.remedy }
+/** `jobs`: what does not run meanwhile. */
+function asFinding(failure: Failure, object: string, jobs: readonly string[]): Finding {
+  const more = jobs.length > 3 ? ` and ${jobs.length - 3} more` : ''
+  const waiting = jobs.length > 0 ? ` Jobs that run there: ${jobs.slice(0, 3).join(', ')}${more}.` : ''
+  return {
+    code: failure.code,
+    level: 'CRITICAL',
+    object,
+    message: `${failure.message}${waiting}`,
+    remedy: failure.remedy,
+  }
 }
 
 /** Days after which a pause may have been forgotten. */
@@ -126,7 +141,7 @@ async function jobFindings(control: Control): Promise<Finding[]> {
           ? 'yardmaster run list --status CRITICAL, run show RUN say more.'
           : '',
     })),
-    ...troubled.map(({ name, kind, text }) => ({
+    ...troubled.map(({ name, kind, text, job }) => ({
       code: kind,
       level: 'WARNING' as const,
       object: name,
@@ -134,9 +149,23 @@ async function jobFindings(control: Control): Promise<Finding[]> {
       remedy:
         kind === 'paused_long'
           ? `Go on with: yardmaster replication resume ${name}`
-          : `Try again: yardmaster replication refresh ${name}`,
+          : `Try again: yardmaster ${job === null ? `replication refresh ${name}` : `job run ${job}`}`,
     })),
   ]
+}
+
+/** Webhooks that have stopped to be reached: nobody hears of alerts there. */
+async function webhookFindings(control: Control): Promise<Finding[]> {
+  const webhooks = await listWebhooks(control)
+  return webhooks
+    .filter(({ last_status: status }) => status === 'given_up')
+    .map(({ id, url, last_outcome: outcome, last_attempts: attempts, given_up: count }) => ({
+      code: 'webhook_given_up',
+      level: 'WARNING' as const,
+      object: `webhook ${id}`,
+      message: `The last message to ${printable(url)} was given up after ${attempts} attempts: ${printable(outcome ?? 'no answer')}; given up so far: ${count}.`,
+      remedy: `Mend what is there; or take it away: yardmaster alert webhook remove ${id}`,
+    }))
 }
 
 /** Days after which a drain may have been forgotten. */

@@ -2,13 +2,11 @@ import { addJob, changeJob, readJob } from '../jobs/store.ts'
 import { destinationLabel } from '../replication/definition.ts'
 import { listReplications } from '../replication/store.ts'
 import type { Demo } from './demo.ts'
-import { destinationDatabase } from './demo-replications.ts'
+import { demoTag, destinationDatabase } from './demo-replications.ts'
 import { makeProcedures } from './source-data.ts'
 
 /** The copies that `refresh_marts` waits for. */
 export const martSources = ['shop.order_totals', 'shop.payments'].map((table) => `${destinationDatabase}:${table}`)
-/** All databases of the demo have it. */
-export const demoTag = 'demo'
 
 /** Numbers of the demo's jobs. */
 export interface DemoJobs {

@@ -5,6 +5,8 @@ import type { NewReplication } from '../replication/store.ts'
 /** Names of the demo's databases, as registered and as on the server. */
 export const sourceDatabase = 'operations'
 export const destinationDatabase = 'warehouse'
+/** A tag that both have. */
+export const demoTag = 'demo'
 
 /** Zone of the one that goes by cron. */
 const cronZone = 'America/Chicago'

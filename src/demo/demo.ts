@@ -16,8 +16,7 @@ import type { Workplace } from '../worker/workplace.ts'
 import { type Datasets, installedDatasets } from './datasets.ts'
 import { applyDemoBindings } from './demo-bindings.ts'
 import { makeDemoDirectory, removeDeadDemos, removeDemoDirectory } from './demo-directory.ts'
-import { demoTag } from './demo-jobs.ts'
-import { demoReplications, destinationDatabase, sourceDatabase } from './demo-replications.ts'
+import { demoReplications, demoTag, destinationDatabase, sourceDatabase } from './demo-replications.ts'
 import { makeDestination, makeSource } from './source-data.ts'
 
 /** The same name as the command line's, so that its commands work on a demo with `--data-dir`. */

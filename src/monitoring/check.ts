@@ -47,6 +47,8 @@ interface Trouble {
   readonly name: string
   readonly kind: 'last_run_failed' | 'paused_long'
   readonly text: string
+  /** Null: a replication. */
+  readonly job: number | null
 }
 
 /** Jobs whose last run failed, and those that were paused so many days ago or earlier. */
@@ -54,11 +56,12 @@ export async function listTroubles(control: Control, days: number): Promise<Trou
   return control.perform(
     (session) =>
       session.query<Trouble>(sql`
-        select w.job_name as name, 'last_run_failed' as kind, format('Its last run, %s, failed: %s', w.last_run, w.last_message) as text
-        from yardmaster.watched_jobs w where w.last_status = 'CRITICAL' and w.last_reason <> 'cancelled' and w.status <> 'paused'
+        select w.job_name as name, 'last_run_failed' as kind, format('Its last run, %s, failed: %s', w.last_run, w.last_message) as text,
+          case when w.kind <> 'replication' then w.job_id end as job
+        from yardmaster.watched_jobs w where w.last_status = 'CRITICAL' and w.last_reason is distinct from 'cancelled' and w.status <> 'paused'
         union all
         select w.job_name, 'paused_long', format('It is paused since %s by %s%s', to_char(v.paused_at, 'YYYY-MM-DD HH24:MI'), v.paused_by,
-          coalesce(': ' || v.pause_note, '.'))
+          coalesce(': ' || v.pause_note, '.')), null
         from yardmaster.watched_jobs w join yardmaster.replications v on v.job_id = w.job_id
         where v.paused_at < clock_timestamp() - make_interval(days => ${days})
         order by 1`),
