@@ -281,7 +281,7 @@ BEGIN
   SELECT * INTO ended FROM yardmaster.run r WHERE r.id = count_end.run_id;
   is_good := ended.status IN ('OK', 'WARNING');
   is_void := coalesce(ended.reason IN ('cancelled', 'refused', 'locked'), false);
-  UPDATE yardmaster.job_state s SET last_start = coalesce(ended.started_at, s.last_start), last_finish = ended.finished_at, last_status = ended.status,
+  UPDATE yardmaster.job_state s SET last_start = coalesce(ended.started_at, s.last_start), last_finish = ended.finished_at, last_status = ended.status, last_reason = ended.reason,
     last_duration = ended.finished_at - ended.started_at, last_run = ended.id,
     last_success = CASE WHEN is_good THEN ended.finished_at ELSE s.last_success END,
     last_good_run = CASE WHEN is_good AND NOT is_void THEN ended.id ELSE s.last_good_run END,

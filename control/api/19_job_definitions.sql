@@ -311,6 +311,7 @@ BEGIN
     cron = CASE WHEN options ? 'cron' OR options ->> 'schedule_interval' IS NOT NULL THEN options ->> 'cron' ELSE j.cron END
   WHERE j.id = apply_job_options.job_id
   RETURNING j.* INTO mine;
+  PERFORM yardmaster.name_states(mine.id);
   IF octet_length(format('%s [%s]', coalesce(mine.name, 'User-Defined Action'), mine.id)) > 63 THEN
     RAISE EXCEPTION 'application name too long.' USING ERRCODE = 'YM003', DETAIL = format('The name %L of job %s takes more than 63 bytes with its number.', mine.name, mine.id);
   END IF;
@@ -545,6 +546,7 @@ BEGIN
   END IF;
   UPDATE yardmaster.job_action a SET verified = fault IS NULL, proc_schema = coalesce(a.proc_schema, settle_verification.proc_schema)
   WHERE a.job_id = settle_verification.job_id;
+  PERFORM yardmaster.name_states(settle_verification.job_id);
   UPDATE yardmaster.job j SET status = CASE WHEN fault IS NULL THEN 'active' ELSE 'paused' END, pause_note = fault,
     paused_at = CASE WHEN fault IS NOT NULL THEN clock_timestamp() END, paused_by = CASE WHEN fault IS NOT NULL THEN 'verification' END,
     version = j.version + 1
