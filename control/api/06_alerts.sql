@@ -1,7 +1,7 @@
 -- What somebody should look at.
 
 -- What hangs, fails or is late, worst first; one row OK where nothing is. Codes: 1 OK, 2 WARNING, 3 CRITICAL. A job that is
--- paused is not late, and alerts of what failed before. `pattern`: only jobs whose name (`database:schema.table`, or what
+-- paused is not late, and alerts of what failed before; one that paused itself is as dead, and nobody meant it. `pattern`: only jobs whose name (`database:schema.table`, or what
 -- stands behind the colon) is like it, with * and ?.
 CREATE OR REPLACE FUNCTION yardmaster.check_job_status(pattern text DEFAULT NULL)
 RETURNS TABLE (alert_code integer, alert_status text, job_name text, alert_text text)
@@ -21,6 +21,13 @@ BEGIN
     UNION ALL
     SELECT 3, 'FAILED_RUN', w.job_name, format('it is %s, and nothing works on it%s', w.status, coalesce('; run ' || w.last_run || ': ' || w.last_message, ''))
     FROM watched w WHERE w.status IN ('setting_up', 'removing', 'broken') AND w.failures < 3 AND w.running + w.waiting = 0
+    UNION ALL
+    SELECT 3, 'FAILED_RUN', s.object, format('it has paused itself: %s Go on with: yardmaster job resume %s', coalesce(j.pause_note,
+      format('It reached max_retries (%s) after %s consecutive failures.', j.max_retries, s.failures)), j.id)
+    FROM yardmaster.job j JOIN yardmaster.job_state s ON s.job_id = j.id AND s.in_scope
+    WHERE j.deleted_at IS NULL AND (j.status <> 'paused' AND s.paused_at IS NOT NULL OR j.status = 'paused'
+        AND (j.paused_by IN ('max_retries', 'verification') OR j.paused_by = 'yardmaster' AND to_regrole(quote_ident(j.owner)) IS NULL))
+      AND (pattern IS NULL OR yardmaster.name_is_like(s.object, pattern))
     UNION ALL
     SELECT CASE WHEN w.age > 3 * w.late_after THEN 3 ELSE 2 END, 'MISSING', w.job_name, format('%s behind (late after %s); %s',
       yardmaster.duration_text(w.age), yardmaster.duration_text(w.late_after),

@@ -65,7 +65,7 @@ async function waitFor(context: CommandContext, control: Control, job: Job, ids:
   } catch (error) {
     if (context.signal.aborted)
       context.terminal.say(
-        `Left to the workers: ${ids.length === 1 ? 'run' : 'runs'} ${ids.join(', ')}. Call it off: yardmaster job cancel ${job.job_id}`,
+        `Left to the workers: ${ids.length === 1 ? 'run' : 'runs'} ${ids.join(', ')}. Call ${ids.length === 1 ? 'it' : 'them'} off: yardmaster job cancel ${job.job_id}`,
       )
     throw error
   }

@@ -4,7 +4,7 @@ import { Failure } from '../base/failure.ts'
 import type { Session } from '../postgres/connect.ts'
 import { displayName, displayQualified } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
-import { isConnectionLoss } from '../postgres/sqlstate.ts'
+import { forPeople, isConnectionLoss } from '../postgres/sqlstate.ts'
 import { type Action, type Candidate, callOf, candidatesOf, chooseAction, schemasOf } from './action.ts'
 import { asAuthors, jobSettings } from './author-settings.ts'
 import { type CallEnd, CallTally } from './call-tally.ts'
@@ -225,14 +225,14 @@ class CallAttempt {
       if (statements.length > 1) this.#narration.begin(`statement ${index + 1} of ${statements.length}`)
       const changed = await UnreadAnswer.ofText(session, text)
       rows += changed
-      this.#narration.end(`${changed} rows`)
+      this.#narration.end(`${changed} ${changed === 1 ? 'row' : 'rows'}`)
       crashPoint('call-after-statement')
     }
     if (session.client.getTransactionStatus() !== 'I') {
       const message = 'The statements left a transaction open; it was rolled back.'
       throw new Failure('job_failed', { message, object: session.object, remedy: 'End them with COMMIT.' })
     }
-    return `${statements.length === 1 ? 'The statement' : `${statements.length} statements`} ended: ${rows} rows.`
+    return `${statements.length === 1 ? 'The statement' : `${statements.length} statements`} ended: ${rows} ${rows === 1 ? 'row' : 'rows'}.`
   }
 
   /** Throws what the call failed with; resolves where it took effect for all that. */
@@ -268,8 +268,9 @@ class CallAttempt {
     if (failure.code === 'job_failed' || failure.code === 'internal_error') return failure
     const by =
       failure.sqlstate === '57014' ? ' (cancelled in the database, or by a timeout that the job set itself)' : ''
+    const { hint } = (failure.cause ?? {}) as { hint?: string }
     return new Failure('job_failed', {
-      message: `${failure.message}${by}`,
+      message: `${failure.message}${by}${hint ? `; hint: ${forPeople(hint)}` : ''}`,
       object,
       sqlstate: failure.sqlstate,
       retryable: failure.retryable,

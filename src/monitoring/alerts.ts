@@ -102,20 +102,28 @@ async function requireOpen(control: Control, id: string): Promise<void> {
   })
 }
 
-/** The job that is meant by its number, its name, or what stands behind the colon of that. Throws `job_unknown`. */
+/**
+ * The job that is meant by its number, the name that it was given, the name in alerts, what stands behind the colon of that, or what it
+ * calls. Throws `job_unknown`, `job_ambiguous`.
+ */
 export async function watchedJob(control: Control, text: string): Promise<{ id: number; name: string }> {
-  const rows = await control.session.query<{ id: number; name: string }>(sql`
-    select w.job_id as id, min(w.job_name) as name from yardmaster.watched_jobs w
-    where w.job_id::text = ${text} or w.job_name = ${text} or substr(w.job_name, strpos(w.job_name, ':') + 1) = ${text}
-    group by w.job_id order by 1`)
-  const [found] = rows
-  if (found && rows.length === 1) return found
-  throw new Failure('job_unknown', {
-    message: found
-      ? `${printable(text)} may be ${rows.map(({ id, name }) => `${printable(name)} (job ${id})`).join(', ')}.`
+  const rows = await control.session.query<{ id: number; name: string; given: boolean }>(sql`
+    select w.job_id as id, min(w.job_name) as name, j.job_id::text = ${text} or j.name = ${text} as given
+    from yardmaster.watched_jobs w join yardmaster.jobs j on j.job_id = w.job_id
+    where ${text} in (j.job_id::text, j.name, j.application_name::text, w.job_name, substr(w.job_name, strpos(w.job_name, ':') + 1),
+      yardmaster.display_name(j.proc_schema) || '.' || yardmaster.display_name(j.proc_name), j.task)
+    group by w.job_id, given order by 1`)
+  // A name that somebody gave stands before one that a procedure has.
+  const given = rows.filter((row) => row.given)
+  const found = given.length > 0 ? given : rows
+  const [only] = found
+  if (only && found.length === 1) return only
+  throw new Failure(only ? 'job_ambiguous' : 'job_unknown', {
+    message: only
+      ? `${printable(text)} may be ${found.map(({ id, name }) => `${printable(name)} (job ${id})`).join(', ')}.`
       : `There is no job ${printable(text)}.`,
     object: printable(text),
-    remedy: found ? 'Name it by its number.' : 'See `yardmaster job list` and `yardmaster replication list`.',
+    remedy: only ? 'Name it by its number.' : 'See `yardmaster job list` and `yardmaster replication list`.',
   })
 }
 

@@ -92,7 +92,8 @@ export function toFailure(error: unknown, context: { side: Side; object?: string
   })
 }
 
-function forPeople(text: string): string {
+/** A server's words on one line, without control characters and the passwords of URLs. */
+export function forPeople(text: string): string {
   return printable(withoutPasswords(text.trim().replaceAll(/\s*\n\s*/g, ' ')))
 }
 

@@ -213,12 +213,25 @@ export async function alterReplication(
   return getReplicationByJob(control, replication.jobId)
 }
 
+/** Throws `job_refused` where it is to be removed and other jobs start after it. */
 export async function setReplicationStatus(
   control: Control,
   replication: Replication,
   status: Replication['status'],
 ): Promise<void> {
-  await control.session.query(sql`select yardmaster.set_replication_status(${replication.jobId}, ${status})`)
+  try {
+    await control.session.query(sql`select yardmaster.set_replication_status(${replication.jobId}, ${status})`)
+  } catch (error) {
+    const failure = control.session.failure(error)
+    if (failure.sqlstate !== 'YM002') throw failure
+    const { hint, message } = failure.cause as { hint?: string; message: string }
+    throw new Failure('job_refused', {
+      message,
+      object: destinationLabel(replication),
+      cause: failure,
+      ...(hint ? { remedy: hint } : {}),
+    })
+  }
 }
 
 /** Forgets the definition; the job's history stays. */

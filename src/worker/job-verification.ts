@@ -183,7 +183,7 @@ export class JobVerification {
   }
 
   async #settle({ job_id, version }: UnverifiedJob, schema: string | null, fault: Failure | null): Promise<void> {
-    const note = fault && printable(`${fault.message} ${fault.remedy}`)
+    const note = fault && printable(`${fault.message}${/[.!?]$/.test(fault.message) ? '' : '.'} ${fault.remedy}`)
     await this.#place.control.perform(
       (session) =>
         session.query(

@@ -242,6 +242,11 @@ describe('a role that may make jobs in one database', () => {
       owner_name: author,
       pause_note: `Its owner, the role ${author}, is gone. It gets another one by: select yardmaster.change_owner(${job}, 'ROLE')`,
     })
+    expect(
+      await desk.database.query(
+        `select alert_code, alert_text from yardmaster.check_job_status() where alert_status = 'FAILED_RUN'`,
+      ),
+    ).toEqual([{ alert_code: 3, alert_text: expect.stringContaining(`Its owner, the role ${author}, is gone.`) }])
     await expect(desk.database.query('select yardmaster.change_owner($1, $2)', [job, author])).rejects.toMatchObject({
       code: 'YM001',
     })
