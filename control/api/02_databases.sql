@@ -73,7 +73,8 @@ DECLARE
   found_row yardmaster.managed_database;
   before jsonb;
 BEGIN
-  SELECT * INTO found_row FROM yardmaster.managed_database d WHERE d.name = alter_database.name FOR UPDATE;
+  -- Its key stays: whoever makes a job in it meanwhile holds the job, which a change of tags wants next.
+  SELECT * INTO found_row FROM yardmaster.managed_database d WHERE d.name = alter_database.name FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'There is no database %.', coalesce('"' || alter_database.name || '"', 'NULL') USING ERRCODE = 'YM001';
   END IF;

@@ -109,6 +109,10 @@ CREATE OR REPLACE TRIGGER follow_job AFTER UPDATE ON yardmaster.job FOR EACH ROW
 CREATE OR REPLACE FUNCTION yardmaster.follow_tags()
 RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  -- Whoever pauses or resumes one of them meanwhile sees the states that it gets here.
+  PERFORM 1 FROM yardmaster.job_action a JOIN yardmaster.job j ON j.id = a.job_id
+  WHERE j.deleted_at IS NULL AND a.tag = ANY (CASE TG_OP WHEN 'DELETE' THEN OLD.tags WHEN 'INSERT' THEN NEW.tags ELSE OLD.tags || NEW.tags END)
+  ORDER BY j.id FOR NO KEY UPDATE OF j;
   PERFORM yardmaster.sync_job_states(a.job_id) FROM yardmaster.job_action a JOIN yardmaster.job j ON j.id = a.job_id
   WHERE j.deleted_at IS NULL AND a.tag = ANY (CASE TG_OP WHEN 'DELETE' THEN OLD.tags WHEN 'INSERT' THEN NEW.tags ELSE OLD.tags || NEW.tags END)
   ORDER BY a.job_id;

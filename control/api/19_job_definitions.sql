@@ -225,6 +225,17 @@ BEGIN
 END
 $$;
 
+-- Whoever gives a database a tag, or takes it away, and whoever has a job run by tag wait for each other: else neither would see the other.
+-- Before the job's own lock, which a change of tags wants too.
+CREATE OR REPLACE FUNCTION yardmaster.lock_tags(place text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF place LIKE 'tag:%' THEN
+    LOCK TABLE yardmaster.managed_database IN SHARE MODE;
+  END IF;
+END
+$$;
+
 -- Makes a job of a definition; keys as in job_option_kind. It starts when a worker has found what it calls (`verified`: the caller has).
 CREATE OR REPLACE FUNCTION yardmaster.define_job(definition jsonb)
 RETURNS integer LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -243,6 +254,7 @@ BEGIN
       HINT = 'Give an interval, a cron expression, or what it starts after; with scheduled => false it runs when somebody asks for it.';
   END IF;
   PERFORM yardmaster.require_use(place, its_kind = 'sql');
+  PERFORM yardmaster.lock_tags(place);
   INSERT INTO yardmaster.job (kind, status, created_by, owner)
   VALUES (its_kind, CASE WHEN (definition ->> 'scheduled')::boolean IS FALSE THEN 'paused' ELSE 'unverified' END, yardmaster.caller(), session_user)
   RETURNING id INTO new_id;
@@ -329,10 +341,13 @@ CREATE OR REPLACE FUNCTION yardmaster.change_job(job_id integer, changes jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  mine yardmaster.job := yardmaster.locked_job(change_job.job_id, 'alter');
-  before jsonb := yardmaster.job_snapshot(change_job.job_id);
+  mine yardmaster.job;
+  before jsonb;
   place text;
 BEGIN
+  PERFORM yardmaster.lock_tags(changes ->> 'database');
+  mine := yardmaster.locked_job(change_job.job_id, 'alter');
+  before := yardmaster.job_snapshot(change_job.job_id);
   PERFORM yardmaster.require_job_options(changes, false);
   IF changes ? 'proc' AND mine.kind <> 'procedure' OR changes ? 'statements' AND mine.kind <> 'sql' THEN
     RAISE EXCEPTION 'Job % is of the kind %, and that does not change.', mine.id, mine.kind USING ERRCODE = 'YM003', HINT = 'Delete it and add another.';

@@ -41,6 +41,12 @@ BEGIN
       ORDER BY d.id FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS count_of_one = ROW_COUNT;
     removed := removed + count_of_one;
+    -- A job that is late every second leaves something out every second.
+    DELETE FROM yardmaster.skipped_slots k WHERE k.id = ANY (ARRAY(
+      SELECT o.id FROM (SELECT n.id, n.at, row_number() OVER (ORDER BY n.last_slot DESC) AS place
+        FROM yardmaster.skipped_slots n WHERE n.job_id = one) o
+      WHERE o.at < clock_timestamp() - rule.keep_for OR o.place > rule.successes + rule.failures
+      ORDER BY o.id LIMIT trim_history.most));
   END LOOP;
   UPDATE yardmaster.history_limit h SET counted_job = coalesce(visited[cardinality(visited)], 0);
   DELETE FROM yardmaster.alert a WHERE a.id IN (SELECT b.id FROM yardmaster.alert b WHERE b.closed_at < clock_timestamp() - rule.keep_for

@@ -39,6 +39,8 @@ export interface OutcomeRecord {
 
 interface PendingOutcome {
   readonly record: OutcomeRecord
+  /** It stands in the place of one that was refused. */
+  readonly isPlain?: boolean
   readonly settle: PromiseWithResolvers<boolean>
 }
 
@@ -165,11 +167,19 @@ export class Outbox {
       await this.#send(new Map(), [outcome]).catch((error: unknown) => {
         const failure = this.#control.session.failure(error)
         if (!isAtFault(failure)) return
-        this.#outcomes = this.#outcomes.filter((one) => one !== outcome)
-        outcome.settle.reject(failure)
+        // Without any end, its run would be carried out again and again.
+        const plain = { ...outcome, record: plainly(outcome.record, failure), isPlain: true }
+        this.#outcomes = this.#outcomes.flatMap((one) => (one !== outcome ? [one] : outcome.isPlain ? [] : [plain]))
+        if (outcome.isPlain) outcome.settle.reject(failure)
       })
     }
   }
+}
+
+/** The same end without what may be wrong with it. */
+function plainly({ token, status, reason }: OutcomeRecord, { message }: Failure): OutcomeRecord {
+  const said = `What this run said at its end could not be kept: ${message}`
+  return { token, status, reason, message: said, rows: 0, bytes: 0, lag: null, position: null, leaves_out: null }
 }
 
 /** Whether the record is what the control database refuses; else (read-only, full, overloaded) it takes it later. */

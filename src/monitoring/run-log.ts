@@ -1,4 +1,4 @@
-import { printable } from '../postgres/identifier.ts'
+import { printable, shortened } from '../postgres/identifier.ts'
 import type { Level, Outbox, OutcomeRecord, StepRecord } from './outbox.ts'
 
 export interface StepFigures {
@@ -45,7 +45,7 @@ export class RunLog {
     this.#write({
       token: this.token,
       ordinal,
-      action: printable(action),
+      action: shown(action),
       status: 'RUNNING',
       started_at: new Date().toISOString(),
       finished_at: null,
@@ -62,7 +62,7 @@ export class RunLog {
             ...this.#open,
             rows: Math.round(figures.rows),
             bytes: Math.round(figures.bytes),
-            message: figures.message === undefined ? this.#open.message : printable(figures.message),
+            message: figures.message === undefined ? this.#open.message : shown(figures.message),
           })
       },
       done: (message?: string, level: Level = 'OK') => {
@@ -75,7 +75,7 @@ export class RunLog {
   async finish(outcome: Omit<OutcomeRecord, 'token'>, patience: number): Promise<boolean> {
     const level = outcome.status === 'WAITING' ? 'CRITICAL' : outcome.status
     if (this.#open) this.#end(this.#open, level, level === 'OK' ? undefined : outcome.message)
-    return this.#outbox.outcome({ ...outcome, message: printable(outcome.message), token: this.token }, patience)
+    return this.#outbox.outcome({ ...outcome, message: shown(outcome.message), token: this.token }, patience)
   }
 
   #write(record: StepRecord): void {
@@ -88,8 +88,13 @@ export class RunLog {
       ...step,
       status,
       finished_at: new Date().toISOString(),
-      message: message === undefined ? step.message : printable(message),
+      message: message === undefined ? step.message : shown(message),
     })
     this.#open = undefined
   }
+}
+
+/** What a run says is kept for months: no control characters, and no more than people read. */
+function shown(text: string): string {
+  return printable(shortened(text))
 }

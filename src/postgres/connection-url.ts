@@ -71,7 +71,7 @@ export function isLoopback(host: string): boolean {
 /** Masks the passwords of all URLs in a text that is shown: somebody put one where a name was expected. */
 export function withoutPasswords(text: string): string {
   return text
-    .replaceAll(/([a-z][a-z0-9+.-]*:\/\/[^\s:@/'"]*):[^\s'"]*@/gi, '$1:…@')
+    .replaceAll(/([a-z][a-z0-9+.-]{0,30}:\/\/[^\s:@/'"]*):[^\s'"]*@/gi, '$1:…@')
     .replaceAll(/([?&](?:ssl)?password=)[^\s&'"]*/gi, '$1…')
 }
 

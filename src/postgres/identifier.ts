@@ -147,3 +147,11 @@ function invalidName(name: string): Failure {
     object: printable(name),
   })
 }
+
+/** Characters of a text from elsewhere that are kept: a server, a job or a task may say a gigabyte. */
+const longestText = 8000
+
+/** The beginning of a text that is too long to be kept; always fit for UTF-8. */
+export function shortened(text: string): string {
+  return text.length > longestText ? `${text.slice(0, longestText - 1).toWellFormed()}…` : text.toWellFormed()
+}

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../base/error-registry.ts'
 import { Failure } from '../base/failure.ts'
 import { withoutPasswords } from './connection-url.ts'
-import { printable } from './identifier.ts'
+import { printable, shortened } from './identifier.ts'
 
 /** Which of our connections an error came from; names the code for a server that is away. */
 export type Side = 'source' | 'destination' | 'control' | 'database'
@@ -76,19 +76,20 @@ export function toFailure(error: unknown, context: { side: Side; object?: string
   const raw = (error ?? {}) as RawError
   const fromServer = raw.severity !== undefined && raw.code !== undefined
   const verdict = fromServer ? verdictOf(raw.code ?? '', context.side) : driverVerdict(error, raw, context.side)
-  const said = raw.message || raw.errors?.map((one) => one.message).join('; ') || raw.code || String(error)
+  // Before anything looks through it: a server may say a gigabyte.
+  const said = shortened(raw.message || raw.errors?.map((one) => one.message).join('; ') || raw.code || String(error))
   // What we raise ourselves is said as it is.
   const isOurs = fromServer && /^YM\d/.test(raw.code ?? '')
   const parts = isOurs
     ? [said, raw.detail]
     : [fromServer ? `${said.trim()} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
   return new Failure(verdict.code, {
-    message: forPeople(parts.filter((part) => part).join('; ')),
+    message: forPeople(parts.flatMap((part) => (part ? [shortened(part)] : [])).join('; ')),
     object: context.object,
     retryable: verdict.retryable,
     sqlstate: fromServer ? raw.code : undefined,
     cause: error,
-    ...(raw.hint && (isOurs || verdict.code === 'sql_failed') ? { remedy: forPeople(raw.hint) } : {}),
+    ...(raw.hint && (isOurs || verdict.code === 'sql_failed') ? { remedy: forPeople(shortened(raw.hint)) } : {}),
   })
 }
 
