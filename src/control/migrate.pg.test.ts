@@ -100,6 +100,67 @@ describe('an upgrade', () => {
     await session.end()
   })
 
+  it('keeps what replications remember and what waits, runs and works from before jobs', async () => {
+    const database = await createDatabase('migrate jobs')
+    const session = await open(database)
+    await installOld(session, 5)
+    const client = await database.client()
+    await client.query(`
+      insert into yardmaster.managed_database (name, url) values ('crm', 'env:A'), ('dwh', 'env:B');
+      insert into yardmaster.lane (keys) values ('{database:crm,database:dwh}');
+      insert into yardmaster.job (kind, status, created_by, schedule_interval, next_start, period, last_slot, last_finish, failures, lane)
+      select 'replication', s, 'x', '1 hour', '2026-01-01 02:00Z', '1 hour', '2026-01-01 01:00Z', '2026-01-01 01:01Z', f, 1
+      from (values ('active', 0), ('paused', 3), ('broken', 0), ('active', 0)) v(s, f);
+      update yardmaster.job set next_start = null where id = 1003;
+      insert into yardmaster.replication (job_id, type, source_database, source_schema, source_name, destination_database,
+        destination_schema, destination_name, build_indexes, load_data, post_script, sequences, truncate_cascade, swap_wait)
+      select id, 'table', 1, 'public', 't' || id, 2, 'copy', 't' || id, true, true, '{}', '{}', false, '1 minute' from yardmaster.job;
+      insert into yardmaster.run (job_id, slot, database_id, operation, object, status, reason, queued, requested, lane, started_at, finished_at, options)
+      values (1000, '2026-01-01 00:00Z', 2, 'refresh', 'x', 'OK', null, true, false, 1, '2026-01-01 00:00Z', '2026-01-01 00:02Z', '{}'),
+        (1000, '2026-01-01 01:00Z', 2, 'refresh', 'x', 'CRITICAL', 'failed', true, false, 1, '2026-01-01 01:00Z', '2026-01-01 01:01Z', '{}'),
+        (1001, '2026-01-01 01:00Z', 2, 'refresh', 'x', 'WAITING', null, true, true, 1, null, null, '{"force": true}'),
+        (1003, '2026-01-01 01:00Z', 2, 'refresh', 'x', 'RUNNING', null, true, false, 1, '2026-01-01 01:00Z', null, '{}');
+      insert into yardmaster.worker (name, host, slots, session_pid, session_start, lease_until)
+      select 'w', 'w', 4, pid, backend_start, now() + interval '1 hour' from pg_stat_activity where pid = pg_backend_pid();
+      insert into yardmaster.attempt (run_id, number, worker_id, worker, host, status) values (4, 1, 1, 'w', 'w', 'RUNNING')`)
+    await migrate(session)
+    const states = await database.query(
+      `select job_id, scheduled, next_start = '2026-01-01 02:00Z' and next_slot = next_start and period = '1 hour' as planned,
+         last_slot = '2026-01-01 01:00Z' and last_finish = '2026-01-01 01:01Z' as accounted, failures, total_runs::int as runs,
+         total_failures::int as failed, last_run::int, last_good_run::int as good, lane
+       from yardmaster.job_state where in_scope order by job_id`,
+    )
+    const none = {
+      planned: true,
+      accounted: true,
+      failures: 0,
+      runs: 0,
+      failed: 0,
+      last_run: null,
+      good: null,
+      lane: 1,
+    }
+    expect(states).toEqual([
+      { ...none, job_id: 1000, scheduled: true, runs: 2, failed: 1, last_run: 2, good: 1 },
+      { ...none, job_id: 1001, scheduled: false, failures: 3 },
+      { ...none, job_id: 1002, scheduled: false },
+      { ...none, job_id: 1003, scheduled: true, planned: null },
+    ])
+    // The worker that was at work goes on: its run ends, and what waits and what is due are its next ones.
+    const { rows } = await client.query(
+      `select yardmaster.finish_run(token, 'OK', null, 'done', 1, 1) as mine from yardmaster.attempt`,
+    )
+    expect(rows).toEqual([{ mine: true }])
+    const claims = await client.query(
+      `select job_id, options, attempt from yardmaster.claim_runs(1, '{replication}', 4) order by job_id`,
+    )
+    expect(claims.rows).toEqual([
+      { job_id: 1000, options: {}, attempt: 1 },
+      { job_id: 1001, options: { force: true }, attempt: 1 },
+    ])
+    await session.end()
+  })
+
   it('works on PostgreSQL 14 as well', async () => {
     const session = await open(await (await postgres14()).createDatabase('migrate'))
     await migrate(session)
