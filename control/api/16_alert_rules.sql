@@ -49,7 +49,7 @@ BEGIN
     SELECT a.warn, a.error, a.sensitivity, a.escalate, w.* FROM yardmaster.alert_rule a JOIN yardmaster.watched_jobs w ON w.job_id = a.job_id
     WHERE w.status <> 'paused')
   SELECT CASE WHEN w.failures >= s.needed OR bad.runs >= s.needed + w.escalate THEN 3 ELSE 2 END, 'FAILED_RUN', w.job_name,
-    format('%s bad runs in a row (alerts from %s on); the last one, %s %s: %s', bad.runs, s.needed, w.last_run, w.last_status, w.last_message)
+    format('%s in a row (alerts from %s on); the last one, %s %s: %s', CASE bad.runs WHEN 1 THEN '1 bad run' ELSE bad.runs || ' bad runs' END, s.needed, w.last_run, w.last_status, w.last_message)
   FROM ruled w
   CROSS JOIN LATERAL (SELECT coalesce(w.sensitivity, 3) AS needed) s
   CROSS JOIN LATERAL (SELECT yardmaster.bad_runs(w.job_id, w.last_run, s.needed + coalesce(w.escalate, 0)) AS runs) bad

@@ -100,8 +100,8 @@ const entries = {
     remedy: 'Choose another name, or change it with `yardmaster database set`.',
   },
   database_in_use: {
-    meaning: 'A database cannot be removed while replications use it.',
-    remedy: 'Remove the replications that are named first: yardmaster replication remove DEST.',
+    meaning: 'A database cannot be removed while replications or jobs use it.',
+    remedy: 'Remove what is named first: yardmaster replication remove DEST, yardmaster job delete JOB.',
   },
   reference_unreadable: {
     meaning: 'The environment variable or file that a database’s URL refers to cannot be read.',

@@ -144,7 +144,7 @@ function inWords({ warn, error, sensitivity, escalate }: AlertRule): string {
     late.length === 0
       ? 'late as its schedule says'
       : `without a completed run, or with one that goes on: ${late.join(', ')}`,
-    `an alert from ${sensitivity ?? 3} bad runs in a row on`,
+    sensitivity === 1 ? 'an alert from the first bad run on' : `an alert from ${sensitivity ?? 3} bad runs in a row on`,
     ...(escalate === null ? [] : [`a WARNING becomes CRITICAL after ${escalate} more`]),
   ].join('; ')
 }

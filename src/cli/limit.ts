@@ -54,9 +54,7 @@ async function set(context: CommandContext, _flags: object, key: string, count: 
       )
     if (!(await limitsAnything(control, key))) {
       const near = await nearestKey(control, key)
-      terminal.say(
-        `No replication counts for ${limit.key} yet${near === undefined ? '' : `; there is ${printable(near)}`}.`,
-      )
+      terminal.say(`No job counts for ${limit.key} yet${near === undefined ? '' : `; there is ${printable(near)}`}.`)
     }
     return 0
   })

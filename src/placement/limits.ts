@@ -61,6 +61,8 @@ export async function removeLimit(control: Control, key: string): Promise<void> 
 export async function limitsAnything(control: Control, key: string): Promise<boolean> {
   const row = await control.session.one<{ some: boolean }>(sql`
     select exists (select from yardmaster.replications v
-      where ${key} in ('site:' || v.site, 'database:' || v.source_database, 'database:' || v.destination_database, v.pool)) as some`)
+      where ${key} in ('site:' || v.site, 'database:' || v.source_database, 'database:' || v.destination_database, v.pool))
+      or exists (select from yardmaster.job_targets t
+      where t.in_scope and ${key} in ('site:' || t.site, 'database:' || t.database, t.pool)) as some`)
   return row.some
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { errorRegistry } from '../base/error-registry.ts'
 import { Failure } from '../base/failure.ts'
 import { isConnectionLoss, ProtocolViolation, type Side, toFailure } from './sqlstate.ts'
 
@@ -115,5 +116,16 @@ describe('an error of the socket or the driver', () => {
     const own = new Failure('disk_full', { message: 'x' })
     expect(toFailure(own, { side: 'source' })).toBe(own)
     expect(toFailure(undefined, { side: 'source' }).code).toBe('internal_error')
+  })
+})
+
+describe('what a role may not, or whose password is wrong', () => {
+  const remedy = (code: string, side: Side) => toFailure(fromServer(code), { side }).remedy
+  test.each([
+    ['42501', 'permission_denied', 'grant_use'],
+    ['28P01', 'authentication_failed', '--control'],
+  ] as const)('%s in the control database has a remedy there', (code, name, words) => {
+    expect(remedy(code, 'control')).toContain(words)
+    expect(remedy(code, 'source')).toBe(errorRegistry[name].remedy)
   })
 })

@@ -67,6 +67,13 @@ interface RawError {
   errors?: readonly Error[]
 }
 
+/** Where the general remedy is about databases that are registered. */
+const controlRemedies: Partial<Record<ErrorCode, string>> = {
+  permission_denied:
+    'Name in --control (YARDMASTER_CONTROL_URL) the role that owns the schema yardmaster. Others use it in SQL, once it has let them in: select yardmaster.grant_use(ROLE, DATABASE).',
+  authentication_failed: 'Check user and password in --control (YARDMASTER_CONTROL_URL), and the server’s pg_hba.conf.',
+}
+
 /**
  * Turns whatever a driver threw into a `Failure` with a code, whether it may be tried again, and the object it hit. A
  * server's words are shown on one line, without control characters and without the passwords of URLs.
@@ -83,13 +90,15 @@ export function toFailure(error: unknown, context: { side: Side; object?: string
   const parts = isOurs
     ? [said, raw.detail]
     : [fromServer ? `${said.trim()} (SQLSTATE ${raw.code})` : said, raw.detail, raw.where?.split('\n')[0]]
+  const hint = raw.hint && (isOurs || verdict.code === 'sql_failed') ? forPeople(shortened(raw.hint)) : undefined
+  const remedy = hint ?? (context.side === 'control' ? controlRemedies[verdict.code] : undefined)
   return new Failure(verdict.code, {
     message: forPeople(parts.flatMap((part) => (part ? [shortened(part)] : [])).join('; ')),
     object: context.object,
     retryable: verdict.retryable,
     sqlstate: fromServer ? raw.code : undefined,
     cause: error,
-    ...(raw.hint && (isOurs || verdict.code === 'sql_failed') ? { remedy: forPeople(shortened(raw.hint)) } : {}),
+    ...(remedy === undefined ? {} : { remedy }),
   })
 }
 

@@ -356,7 +356,8 @@ describe('rules of one job', () => {
     const [{ job_id: id } = { job_id: 0 }] = await shop.control.query<{ job_id: number }>(
       `select job_id from yardmaster.replications where destination_name = 'stock'`,
     )
-    await set(String(id), '--warn', '1 day', '--escalate', '2')
+    expect((await set('public.stock', '--sensitivity', '1')).out).toContain('an alert from the first bad run on')
+    await set(String(id), '--warn', '1 day', '--sensitivity', 'none', '--escalate', '2')
     expect((await set('dwh:public.stock', '--sensitivity', '5', '--json')).json).toEqual({
       ...{ job_id: id, job_name: 'dwh:public.stock', warn: '1 day', error: null, sensitivity: 5, escalate: 2 },
     })

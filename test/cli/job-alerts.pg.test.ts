@@ -110,3 +110,17 @@ it('a copy that a job starts after is not removed, and the message says which jo
   await desk.done('job', 'alter', String(job), '--after', 'none')
   await desk.done('replication', 'remove', 'public.orders', '--yes')
 })
+
+it('a limit counts jobs, and a database that they run in is in use', async () => {
+  const job = await desk.addJob('note', '--database', 'crm', '--pool', 'night')
+  for (const key of ['night', 'database:crm']) {
+    expect((await desk.done('limit', 'set', key, '2')).err).toBe('')
+    await desk.done('limit', 'remove', key)
+  }
+  expect((await desk.done('limit', 'set', 'day', '2')).err).toBe('No job counts for day yet.\n')
+  await desk.done('limit', 'remove', 'day')
+  expect(await desk.refused('database', 'remove', 'crm', '--yes')).toMatchObject({
+    ...{ exit: 1, code: 'database_in_use', message: expect.stringContaining(`(job ${job})`) },
+    remedy: expect.stringContaining('yardmaster job delete JOB'),
+  })
+})

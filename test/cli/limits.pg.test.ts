@@ -45,18 +45,16 @@ describe('limit', () => {
     await shop.done('limit', 'set', 'database:crm', '3')
     expect((await shop.done('limit', 'list')).out).toBe('KEY\tLIMIT\tRUNNING\tWAITING\ndatabase:crm\t3\t0\t0\n')
     expect((await shop.done('limit', 'set', 'site:CEOO', '3')).err).toBe(
-      'No replication counts for site:CEOO yet; there is site:CEO.\n',
+      'No job counts for site:CEOO yet; there is site:CEO.\n',
     )
     for (const [name, key] of [
       ['CEO', 'site:CEO'],
       ['crm', 'database:crm'],
     ] as const) {
-      expect((await shop.done('limit', 'set', name, '3')).err).toBe(
-        `No replication counts for ${name} yet; there is ${key}.\n`,
-      )
+      expect((await shop.done('limit', 'set', name, '3')).err).toBe(`No job counts for ${name} yet; there is ${key}.\n`)
       await shop.done('limit', 'remove', name)
     }
-    expect((await shop.done('limit', 'set', 'reprots', '3')).err).toBe('No replication counts for reprots yet.\n')
+    expect((await shop.done('limit', 'set', 'reprots', '3')).err).toBe('No job counts for reprots yet.\n')
     for (const key of ['database:crm', 'site:CEOO', 'reprots']) await shop.done('limit', 'remove', key)
     expect(await shop.done('limit', 'list')).toMatchObject({ out: '', err: expect.stringContaining('No limit yet.') })
   })
