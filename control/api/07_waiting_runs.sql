@@ -109,7 +109,9 @@ BEGIN
   delay := (SELECT CASE WHEN s.inherits_fallback THEN p.fallback_after ELSE s.fallback_after END
     FROM yardmaster.placement p, yardmaster.site s WHERE s.name = mine.site AND host.has_others);
   RETURN QUERY SELECT 7, 'slot', host.has_room, CASE WHEN host.has_room THEN 'starting' ELSE 'no_slot' END,
-    CASE WHEN host.has_room THEN 'A worker is about to take it.'
+    CASE WHEN host.has_room AND mine.kind = 'task' THEN format('A worker that knows the task %s is about to take it; where none knows it, it waits.',
+        (SELECT a.task FROM yardmaster.job_action a WHERE a.job_id = mine.job_id))
+      WHEN host.has_room THEN 'A worker is about to take it.'
       WHEN host.may THEN format('%s %s', full_ones, (SELECT CASE WHEN count(*) = 0 THEN 'It is the next one.' WHEN count(*) > 1000 THEN 'Before it wait: 1000+.'
           ELSE format('Before it wait: %s.', count(*)) END
         FROM (SELECT 1 FROM yardmaster.run o WHERE o.status = 'WAITING' AND o.queued AND (o.due_at, o.id) < (mine.due_at, mine.id) LIMIT 1001) x))

@@ -24,7 +24,9 @@ export async function pause(
     const runs =
       killed > 0
         ? `${killed === 1 ? 'its run' : `its ${killed} runs`} under way ${killed === 1 ? 'is' : 'are'} broken off`
-        : 'what runs goes on'
+        : flags.kill
+          ? 'nothing of it was under way'
+          : 'what runs goes on'
     if (job.status === 'paused')
       terminal.line(
         `${label} was paused already; ${note === null ? 'nothing was changed' : 'the note is new'}${killed > 0 ? `, and ${runs}` : ''}.`,

@@ -114,6 +114,20 @@ describe('job run', () => {
   })
 })
 
+it('a run of a task waits for a worker that knows it, and says so', async () => {
+  await desk.addJob('--task', 'send_report', '--name', 'report')
+  await desk.done('job', 'run', 'report')
+  const session = await desk.control.client()
+  const { rows } = await session.query(`select yardmaster.register_worker('h1#1', 'h1', 4) as id`)
+  expect((await desk.shown('report')).waiting).toMatchObject({
+    code: 'starting',
+    why: 'A worker that knows the task send_report is about to take it; where none knows it, it waits.',
+  })
+  await session.query('select yardmaster.end_worker($1)', [rows[0].id])
+  await session.end()
+  await desk.done('job', 'delete', 'report', '--yes')
+})
+
 describe('what is under way', () => {
   it.each([
     ['job cancel', ['job', 'cancel', 'sleeping']],
@@ -134,6 +148,11 @@ describe('what is under way', () => {
         `select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`,
       ),
     ).toEqual([])
+  })
+
+  it('may be nothing: pause --kill says so', async () => {
+    await desk.addJob('note', '--database', 'dwh', '--name', 'quiet')
+    expect((await desk.done('job', 'pause', 'quiet', '--kill')).out).toContain('nothing of it was under way. Go on')
   })
 
   it('goes on where its job is paused without --kill', async () => {
