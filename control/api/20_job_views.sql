@@ -40,7 +40,8 @@ CREATE OR REPLACE VIEW yardmaster.job_stats AS
 CREATE OR REPLACE VIEW yardmaster.job_history WITH (security_barrier) AS
   SELECT r.id, r.job_id, CASE r.status WHEN 'RUNNING' THEN NULL WHEN 'CRITICAL' THEN false ELSE true END AS succeeded,
     a.proc_schema, a.proc_name, t.target_pid AS pid, r.started_at AS start_time, r.finished_at AS finish_time, r.config,
-    r.sqlstate AS sqlerrcode, CASE WHEN r.status = 'CRITICAL' THEN r.message END AS err_message,
+    r.sqlstate AS sqlerrcode, -- The database's own words: the code is a column.
+    CASE WHEN r.status = 'CRITICAL' THEN regexp_replace(regexp_replace(r.message, '^\[[a-z_]+\] ', ''), ' \(SQLSTATE [0-9A-Z]{5}\)', '') END AS err_message,
     d.name AS database, r.status, r.reason, r.message, r.slot, t.number AS attempt, t.host, r.requested
   FROM yardmaster.run r
   JOIN yardmaster.job j ON j.id = r.job_id
