@@ -59,7 +59,8 @@ BEGIN
   ORDER BY s.job_id, s.database_id FOR NO KEY UPDATE;
   INSERT INTO yardmaster.job_state (job_id, database_id) SELECT sync_job_states.job_id, w FROM unnest(wanted) w
   ON CONFLICT (job_id, database_id) DO NOTHING;
-  UPDATE yardmaster.job_state s SET in_scope = s.database_id = ANY (wanted)
+  UPDATE yardmaster.job_state s SET in_scope = s.database_id = ANY (wanted),
+    since = CASE WHEN s.in_scope THEN s.since ELSE clock_timestamp() END
   WHERE s.job_id = sync_job_states.job_id AND s.in_scope <> (s.database_id = ANY (wanted));
   -- Where it goes on as before, its next start stays.
   PERFORM yardmaster.reschedule(s.job_id, s.database_id) FROM yardmaster.job_state s JOIN yardmaster.job j ON j.id = s.job_id

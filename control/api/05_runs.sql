@@ -106,7 +106,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     extract(day FROM j.schedule_interval)::integer,
     (extract(hour FROM j.schedule_interval) * 3600000 + extract(minute FROM j.schedule_interval) * 60000
       + extract(milliseconds FROM j.schedule_interval))::float8,
-    j.cron, j.timezone, j.fixed_schedule, j.schedule_origin, j.schedule_since, s.last_slot, s.last_start, s.last_finish, s.failures, s.crashed,
+    j.cron, j.timezone, j.fixed_schedule, j.schedule_origin, greatest(j.schedule_since, s.since), s.last_slot, s.last_start, s.last_finish, s.failures, s.crashed,
     least(extract(epoch FROM j.retry_period), 1e12)::float8,
     CASE coalesce(j.retry_on_crash, CASE j.kind WHEN 'replication' THEN 'now' ELSE '5 minutes' END)
       WHEN 'now' THEN 0 WHEN 'never' THEN 'infinity' ELSE extract(epoch FROM coalesce(j.retry_on_crash, '5 minutes')::interval) END::float8,

@@ -383,6 +383,11 @@ BEGIN
   IF changes ->> 'schedule_interval' IS NOT NULL THEN
     PERFORM yardmaster.start_from_last_finish(mine.id);
   END IF;
+  IF changes ->> 'next_start' IS NOT NULL AND NOT EXISTS (SELECT 1 FROM yardmaster.job j WHERE j.id = mine.id
+      AND (j.schedule_interval IS NOT NULL OR j.cron IS NOT NULL)) THEN
+    RAISE EXCEPTION 'Job % has no schedule: a next start would change nothing.', mine.id USING ERRCODE = 'YM002',
+      HINT = format('Run it now: select yardmaster.request_run(%s); or give it a schedule.', mine.id);
+  END IF;
   IF changes ->> 'next_start' IS NOT NULL THEN
     UPDATE yardmaster.job_state s SET next_start = (changes ->> 'next_start')::timestamptz, next_slot = NULL
     WHERE s.job_id = mine.id AND s.in_scope;

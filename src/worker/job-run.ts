@@ -1,4 +1,4 @@
-import type { Failure } from '../base/failure.ts'
+import { Failure } from '../base/failure.ts'
 import { writeStats, writeStatsWithin } from '../compat/hdbpp-tables.ts'
 import { connectionParts } from '../control/databases.ts'
 import { callJob } from '../jobs/call.ts'
@@ -15,8 +15,6 @@ import type { Workplace } from './workplace.ts'
 /** Carries out a run of a procedure, or of statements, that was claimed. */
 export async function claimedCall(place: Workplace, claim: Claim): Promise<RunResult> {
   const { run_id: runId, object, token, call } = claim
-  if (!call || call.database === null) throw new Error(`Run ${runId} calls nothing.`)
-  const target = call.database
   const log = place.recorder.record({ runId, token }, place.onStep && ((step) => place.onStep?.(object, step)))
   const remarks: WorkRemarks = {}
   return cancellable(place, token, (here) => {
@@ -25,10 +23,15 @@ export async function claimedCall(place: Workplace, claim: Claim): Promise<RunRe
       givesBackUnbegun: here.givesBack === true,
       // Looked at when the run has ended: what somebody cancelled meanwhile does not go back.
       get givesBack() {
-        return here.givesBack === true && call.repeatable
+        return here.givesBack === true && call?.repeatable === true
       },
     }
     const work = async () => {
+      const target = call?.database ?? undefined
+      if (!call || target === undefined) {
+        const message = `The database that run ${runId} is for is not registered any more.`
+        throw new Failure('database_unknown', { message, object })
+      }
       const outcome = await perform(here, claim, { ...call, database: target }, log, remarks)
       return { ...outcome, reason: null, rows: 0, bytes: 0 }
     }

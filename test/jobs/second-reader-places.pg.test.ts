@@ -106,3 +106,23 @@ test('slots that were left out are forgotten as the history is: no job fills the
     { job_id: old, n: 1, newest: false },
   ])
 })
+
+test('a database that comes to a tag later has missed no slot of before, and runs the job at once as any new one does', async () => {
+  const job = await desk.job({ schedule_interval: '1 hour', catch_up: '30 days', database: 'tag:f' })
+  await desk.database.query(
+    `update yardmaster.job set schedule_since = now() - interval '20 days', schedule_origin = now() - interval '20 days' where id = $1`,
+    [job],
+  )
+  await desk.database.query('select yardmaster.alter_database($1, tags => $2::text[])', ['west', '{f}'])
+  const [state] = await desk.database.query<{ since: Date }>(
+    'select since from yardmaster.undecided_states(500) where job_id = $1',
+    [job],
+  )
+  expect(Date.now() - (state?.since.getTime() ?? 0)).toBeLessThan(60_000)
+})
+
+test('a next start for a job without a schedule is refused, and says what would run it', async () => {
+  const job = await desk.job({ scheduled: false, schedule_interval: undefined })
+  const asked = desk.database.query(`select yardmaster.alter_job($1, next_start => now())`, [job])
+  await expect(asked).rejects.toMatchObject({ code: 'YM002', message: expect.stringContaining('has no schedule') })
+})
