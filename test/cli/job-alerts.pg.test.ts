@@ -92,7 +92,7 @@ it('a failure is told with the advice of the database, without passwords', async
     job_id: job,
     sqlerrcode: 'P0001',
     err_message: expect.stringMatching(
-      /^\[job_failed\] the disk is full \(SQLSTATE P0001\); no byte is left; .*; hint: Buy one, at postgresql:\/\/u:\S*@h\/d$/,
+      /^the disk is full; no byte is left; .*; hint: Buy one, at postgresql:\/\/u:\S*@h\/d$/,
     ),
   })
   expect(JSON.stringify((await desk.done('job', 'errors', '--json')).json)).not.toContain('secret')
