@@ -205,11 +205,15 @@ async function cron(): Promise<Lateness[]> {
     return []
   }
   const minutes = Number(values['cron-minutes'])
-  const urlOf = await startDebianServer(site, { shared_preload_libraries: 'pg_cron', 'cron.database_name': 'cron' })
+  const urlOf = await startDebianServer(site, {
+    shared_preload_libraries: 'pg_cron',
+    'cron.database_name': 'cron',
+    'cron.use_background_workers': 'on',
+  })
   const admin = await site.session(urlOf('postgres'))
   for (const name of ['control', 'target', 'cron']) await admin.script(`create database ${name}`)
   const peer = await site.session(urlOf('cron'))
-  await peer.script(`create extension pg_cron; set search_path = public; ${procedures}`)
+  await peer.script(`set search_path = public; create extension pg_cron; ${procedures}`)
   const target = await site.session(urlOf('target'))
   await target.script(`set search_path = public; ${procedures}`)
   await site.command(urlOf('control'), 'database add target "$DB"', { DB: urlOf('target') })
