@@ -15,14 +15,14 @@ export interface Throughput {
 
 const quiet = new Logger(() => () => undefined)
 
-/** graphile-worker: jobs that do nothing, of a queue as long as ours, for some seconds. */
+/** graphile-worker: jobs that do nothing, or make a call, of a queue as long as ours, for some seconds. */
 export async function graphileThroughput(
   site: BenchSite,
   url: string,
   waiting: number,
   concurrency: number,
   seconds: number,
-  forbiddenFlags: string[] = [],
+  { forbiddenFlags = [], call = async () => undefined }: { forbiddenFlags?: string[]; call?: () => Promise<void> } = {},
 ): Promise<Throughput> {
   const session = await site.session(url)
   const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
@@ -36,6 +36,7 @@ export async function graphileThroughput(
     analyze`)
   let jobs = 0
   const nothing = async () => {
+    await call()
     jobs += 1
   }
   const options = {
@@ -116,42 +117,7 @@ export async function bossThroughput(
   return { name: `pg-boss, ${loops} connections, ${batch} at once`, ...counted }
 }
 
-/** graphile-worker: jobs that make a call, one after the other from a long queue, for some seconds. */
-export async function graphileCalls(
-  site: BenchSite,
-  url: string,
-  waiting: number,
-  concurrency: number,
-  seconds: number,
-  call: () => Promise<void>,
-): Promise<Throughput> {
-  const session = await site.session(url)
-  const utils = await makeWorkerUtils({ connectionString: url, logger: quiet })
-  await utils.migrate()
-  await utils.release()
-  await session.script(`
-    select count(*) from graphile_worker.add_jobs(array(
-      select row('call', '{}'::json, null, null, null, null, null, null)::graphile_worker.job_spec from generate_series(1, ${waiting})));
-    analyze`)
-  let jobs = 0
-  const task = async () => {
-    await call()
-    jobs += 1
-  }
-  const options = {
-    connectionString: url,
-    concurrency,
-    maxPoolSize: concurrency + 2,
-    logger: quiet,
-    noHandleSignals: true,
-  }
-  const runner = await run({ ...options, taskList: { call: task } })
-  const counted = await count(() => jobs, seconds)
-  await runner.stop()
-  return { name: `graphile-worker, concurrency ${concurrency} (keeps no history)`, ...counted }
-}
-
-/** pg-boss: the same from `loops` workers of one job each, with its NOTIFY and the jobs that ended kept. */
+/** pg-boss: jobs that make a call, from `loops` loops of one job each; the jobs that ended are kept. */
 export async function bossCalls(
   url: string,
   waiting: number,

@@ -16,7 +16,7 @@ import type { Session } from '../src/postgres/connect.ts'
 import { sql } from '../src/postgres/sql.ts'
 import { BenchSite, processCpu, quantile, serverCpu } from './bench-site.ts'
 import { hasPgCron, startDebianServer } from './debian-server.ts'
-import { bossCalls, graphileCalls, type Throughput } from './job-queues.ts'
+import { bossCalls, graphileThroughput, type Throughput } from './job-queues.ts'
 
 const { values } = parseArgs({
   options: {
@@ -191,7 +191,7 @@ async function throughput(): Promise<Calls[]> {
     note({ ...one, server: serverCpu(here.server.pid) - before })
   }
   const [graphile, boss] = [await site.database(here.server, 'graphile'), await site.database(here.server, 'boss')]
-  await peer(() => graphileCalls(site, graphile, waiting, 20, seconds, call))
+  await peer(() => graphileThroughput(site, graphile, waiting, 20, seconds, { call }))
   await peer(() => bossCalls(boss, waiting, 20, seconds, call))
   await pool.end()
   await here.server.stop()

@@ -95,7 +95,8 @@ async function main(): Promise<void> {
   }
   const peer = await site.database(server, 'graphile')
   const flags = Array.from({ length: sites }, (_, n) => `s${n}`)
-  const forbidding = (concurrency: number) => graphileThroughput(site, peer, jobs, concurrency, seconds, flags)
+  const forbidding = (concurrency: number) =>
+    graphileThroughput(site, peer, jobs, concurrency, seconds, { forbiddenFlags: flags })
   const free = await forbidding(10)
   await graphileFlagged(site, peer, waiting, flags)
   for (const concurrency of [10, 24]) note(await forbidding(concurrency))
